@@ -1,0 +1,82 @@
+package kv
+
+import (
+	"fmt"
+	"math"
+)
+
+// DefaultPageTokens is the page height used when [Geometry.PageTokens] is 0:
+// small enough that a sequence wastes half a page of 32 tokens at most on
+// average, large enough that kernels run over a page at full speed.
+const DefaultPageTokens = 32
+
+// Geometry is the shape of a cache. It is a value; its methods are pure.
+type Geometry struct {
+	Layers     int // transformer blocks, >= 1
+	KVHeads    int // key-value heads per block, >= 1
+	HeadDim    int // elements per head, >= 1
+	PageTokens int // tokens per page; 0 is DefaultPageTokens
+}
+
+// maxElements bounds the F16 elements of one page, so that no product of the
+// dimensions overflows even where int has 32 bits.
+const maxElements = 1 << 28
+
+// Validate reports the first dimension that makes no sense. A page is at most
+// 512 MiB.
+func (g Geometry) Validate() error {
+	elements := 2
+	for _, d := range []struct {
+		name string
+		v    int
+	}{{"layers", g.Layers}, {"key-value heads", g.KVHeads}, {"head size", g.HeadDim}, {"page tokens", g.pageTokens()}} {
+		if d.v < 1 {
+			return fmt.Errorf("kv: geometry: %s is %d, want at least 1", d.name, d.v)
+		}
+		if d.v > maxElements/elements {
+			return fmt.Errorf("kv: geometry: a page of %d layers, %d heads of %d and %d tokens is too large",
+				g.Layers, g.KVHeads, g.HeadDim, g.pageTokens())
+		}
+		elements *= d.v
+	}
+	return nil
+}
+
+// BytesPerToken returns what one token occupies over all layers.
+func (g Geometry) BytesPerToken() int64 {
+	return 2 * 2 * int64(g.Layers) * int64(g.KVHeads) * int64(g.HeadDim)
+}
+
+// PageBytes returns the size of one page.
+func (g Geometry) PageBytes() int64 { return g.BytesPerToken() * int64(g.pageTokens()) }
+
+// Pages returns how many pages hold the given number of tokens.
+func (g Geometry) Pages(tokens int) int {
+	if tokens <= 0 {
+		return 0
+	}
+	return (tokens-1)/g.pageTokens() + 1
+}
+
+// Bytes returns what the pages of one sequence of that many tokens occupy,
+// saturating at the largest int64.
+func (g Geometry) Bytes(tokens int) int64 {
+	pages, size := int64(g.Pages(tokens)), g.PageBytes()
+	if size > 0 && pages > math.MaxInt64/size {
+		return math.MaxInt64
+	}
+	return pages * size
+}
+
+func (g Geometry) pageTokens() int {
+	if g.PageTokens == 0 {
+		return DefaultPageTokens
+	}
+	return g.PageTokens
+}
+
+// headElements is the length of one head's keys (or values) in a page.
+func (g Geometry) headElements() int { return g.pageTokens() * g.HeadDim }
+
+// pageElements is the length of a page in F16 elements.
+func (g Geometry) pageElements() int { return 2 * g.Layers * g.KVHeads * g.headElements() }

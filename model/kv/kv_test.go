@@ -1,0 +1,328 @@
+package kv
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+var small = Geometry{Layers: 2, KVHeads: 3, HeadDim: 4, PageTokens: 4}
+
+func newPool(t testing.TB, g Geometry, pages int) *Pool {
+	t.Helper()
+	p, err := New(g, make([]byte, int64(pages)*g.PageBytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestGeometry(t *testing.T) {
+	g := Geometry{Layers: 30, KVHeads: 3, HeadDim: 64}
+	if got := g.BytesPerToken(); got != 30*2*3*64*2 {
+		t.Errorf("BytesPerToken = %d", got)
+	}
+	if got := g.PageBytes(); got != 32*g.BytesPerToken() {
+		t.Errorf("PageBytes = %d", got)
+	}
+	for tokens, want := range map[int]int{-1: 0, 0: 0, 1: 1, 32: 1, 33: 2, 64: 2, 65: 3} {
+		if got := g.Pages(tokens); got != want {
+			t.Errorf("Pages(%d) = %d, want %d", tokens, got, want)
+		}
+		if got := g.Bytes(tokens); got != int64(want)*g.PageBytes() {
+			t.Errorf("Bytes(%d) = %d", tokens, got)
+		}
+	}
+	if got := g.Bytes(int(^uint(0) >> 1)); got <= 0 {
+		t.Errorf("Bytes overflows to %d", got)
+	}
+	for _, bad := range []Geometry{
+		{}, {Layers: 1, KVHeads: 1}, {Layers: -1, KVHeads: 1, HeadDim: 1}, {Layers: 1, KVHeads: 1, HeadDim: 1, PageTokens: -1},
+		{Layers: 1 << 30, KVHeads: 1 << 30, HeadDim: 1 << 30}, {Layers: 1, KVHeads: 1, HeadDim: 1, PageTokens: 1 << 30},
+	} {
+		if _, err := New(bad, make([]byte, 1<<10)); err == nil {
+			t.Errorf("New(%+v) succeeded", bad)
+		}
+	}
+	if _, err := New(small, make([]byte, small.PageBytes()-1)); err == nil {
+		t.Error("New succeeded without room for a page")
+	}
+	if _, err := New(small, nil); err == nil {
+		t.Error("New succeeded without memory")
+	}
+	if _, err := New(small, make([]byte, 2*small.PageBytes())[1:]); err == nil {
+		t.Error("New succeeded on odd memory")
+	}
+}
+
+// TestLayout writes a distinct value everywhere through At and reads all of
+// them back through Keys and Values.
+func TestLayout(t *testing.T) {
+	p := newPool(t, small, 3)
+	s, err := p.NewSeq(12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Grow(12); err != nil {
+		t.Fatal(err)
+	}
+	next := uint16(0)
+	for pos := range 12 {
+		for layer := range small.Layers {
+			for head := range small.KVHeads {
+				k, v := s.At(pos, layer, head)
+				for i := range k {
+					k[i], v[i] = next, next+1
+					next += 2
+				}
+			}
+		}
+	}
+	want := uint16(0)
+	for pos := range 12 {
+		for layer := range small.Layers {
+			for head := range small.KVHeads {
+				k := s.Keys(pos/4, layer, head)[pos%4*4:]
+				v := s.Values(pos/4, layer, head)[pos%4*4:]
+				for i := range 4 {
+					if k[i] != want || v[i] != want+1 {
+						t.Fatalf("position %d layer %d head %d: got %d, %d, want %d", pos, layer, head, k[i], v[i], want)
+					}
+					want += 2
+				}
+			}
+		}
+	}
+	if got := int(small.PageBytes()) * 3 / 2; int(want) != got {
+		t.Fatalf("%d elements in use, pages have %d", want, got)
+	}
+}
+
+func TestFull(t *testing.T) {
+	p := newPool(t, small, 5)
+	a, err := p.NewSeq(9) // 3 pages
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.NewSeq(16)
+	var full *FullError
+	if !errors.Is(err, ErrFull) || !errors.As(err, &full) || full.Missing() != 2 {
+		t.Fatalf("NewSeq beyond the pool: %v", err)
+	}
+	if _, err := p.NewSeq(int(^uint(0) >> 1)); !errors.Is(err, ErrFull) {
+		t.Fatalf("NewSeq of everything: %v", err)
+	}
+	if _, err := p.NewSeq(-1); err == nil {
+		t.Fatal("NewSeq(-1) succeeded")
+	}
+	if p.Free() != 2 {
+		t.Fatalf("%d pages free, want 2: a refused sequence must take nothing", p.Free())
+	}
+	if pos, err := a.Grow(13); err == nil || pos != 0 || a.Len() != 0 {
+		t.Fatalf("Grow beyond the reservation: pos %d, len %d, %v", pos, a.Len(), err)
+	}
+	a.Close()
+	a.Close()
+	if p.Free() != 5 {
+		t.Fatalf("%d pages free after Close, want 5", p.Free())
+	}
+	if _, err := a.Grow(1); err == nil {
+		t.Fatal("Grow after Close succeeded")
+	}
+}
+
+// model is the plain truth that a sequence must agree with: the tag of every
+// cached token.
+type modelSeq struct {
+	s    *Seq
+	tags []uint16
+}
+
+// write appends n tokens, stamping every element of each with a fresh tag.
+func (m *modelSeq) write(t *rapid.T, n int, tag *uint16) {
+	pos, err := m.s.Grow(n)
+	if errors.Is(err, ErrFull) {
+		return
+	}
+	if err != nil || pos != len(m.tags) {
+		t.Fatalf("Grow(%d) = %d, %v with %d tokens of %d", n, pos, err, len(m.tags), m.s.Cap())
+	}
+	for range n {
+		*tag++
+		g := m.s.Geometry()
+		for layer := range g.Layers {
+			for head := range g.KVHeads {
+				k, v := m.s.At(len(m.tags), layer, head)
+				for i := range k {
+					k[i], v[i] = *tag, ^*tag
+				}
+			}
+		}
+		m.tags = append(m.tags, *tag)
+	}
+}
+
+func (m *modelSeq) check(t *rapid.T) {
+	g := m.s.Geometry()
+	if m.s.Len() != len(m.tags) {
+		t.Fatalf("Len = %d, want %d", m.s.Len(), len(m.tags))
+	}
+	for pos, tag := range m.tags {
+		for layer := range g.Layers {
+			for head := range g.KVHeads {
+				k, v := m.s.At(pos, layer, head)
+				for i := range k {
+					if k[i] != tag || v[i] != ^tag {
+						t.Fatalf("token %d layer %d head %d holds %d and %d, want %d and %d", pos, layer, head, k[i], v[i], tag, ^tag)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestProperties drives a pool with random operations against the model and
+// checks the books after each: reference counts equal the holders, no page is
+// both free and held, and all are free at the end.
+func TestProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, err := New(Geometry{Layers: 1, KVHeads: 2, HeadDim: 2, PageTokens: 4}, make([]byte, 12*2*2*2*4*2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seqs []*modelSeq
+		var tag uint16
+		pick := func(t *rapid.T) *modelSeq {
+			if len(seqs) == 0 {
+				t.Skip("no sequence")
+			}
+			return seqs[rapid.IntRange(0, len(seqs)-1).Draw(t, "seq")]
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"new": func(t *rapid.T) {
+				n := rapid.IntRange(0, 30).Draw(t, "tokens")
+				free := p.Free()
+				s, err := p.NewSeq(n)
+				if want := p.Geometry().Pages(n); want > free != errors.Is(err, ErrFull) {
+					t.Fatalf("NewSeq(%d) with %d pages free: %v", n, free, err)
+				}
+				if err == nil {
+					seqs = append(seqs, &modelSeq{s: s})
+				}
+			},
+			"write": func(t *rapid.T) {
+				m := pick(t)
+				m.write(t, rapid.IntRange(0, m.s.Cap()-m.s.Len()).Draw(t, "n"), &tag)
+			},
+			"truncate": func(t *rapid.T) {
+				m := pick(t)
+				n := rapid.IntRange(0, len(m.tags)).Draw(t, "n")
+				if err := m.s.Truncate(n); err != nil {
+					t.Fatal(err)
+				}
+				m.tags = m.tags[:n]
+			},
+			"fork": func(t *rapid.T) {
+				m := pick(t)
+				n := rapid.IntRange(0, len(m.tags)).Draw(t, "n")
+				s, err := m.s.Fork(n, n+rapid.IntRange(0, 10).Draw(t, "more"))
+				if err == nil {
+					seqs = append(seqs, &modelSeq{s: s, tags: slices.Clone(m.tags[:n])})
+				} else if !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			},
+			"trim": func(t *rapid.T) { pick(t).s.Trim() },
+			"close": func(t *rapid.T) {
+				m := pick(t)
+				m.s.Close()
+				seqs = slices.DeleteFunc(seqs, func(o *modelSeq) bool { return o == m })
+			},
+			"": func(t *rapid.T) {
+				holders := make([]int32, p.Pages())
+				for _, m := range seqs {
+					m.check(t)
+					for _, page := range m.s.pages {
+						holders[page]++
+					}
+				}
+				if !slices.Equal(holders, p.refs) {
+					t.Fatalf("reference counts %v, holders %v", p.refs, holders)
+				}
+				for _, page := range p.free {
+					if holders[page]++; holders[page] != 1 {
+						t.Fatalf("page %d is free and held, or free twice", page)
+					}
+				}
+				if slices.Contains(holders, 0) {
+					t.Fatal("a page is lost")
+				}
+			},
+		})
+		for _, m := range seqs {
+			m.s.Close()
+		}
+		if p.Free() != p.Pages() {
+			t.Fatalf("%d of %d pages free at the end", p.Free(), p.Pages())
+		}
+	})
+}
+
+// TestConcurrent makes, forks, rewrites and closes sequences from several
+// goroutines that share one prefix; with the race detector it shows that
+// copy-on-write never writes a page that another goroutine reads.
+func TestConcurrent(t *testing.T) {
+	p := newPool(t, small, 40)
+	prefix, err := p.NewSeq(11)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prefix.Grow(11); err != nil {
+		t.Fatal(err)
+	}
+	k, _ := prefix.At(5, 1, 2)
+	k[0] = 7
+	var wg sync.WaitGroup
+	for w := range 4 {
+		forks := make([]*Seq, 8)
+		for i := range forks {
+			if forks[i], err = prefix.Fork(8, 9); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(1, uint64(w)))
+			for _, s := range forks {
+				_ = s.Truncate(r.IntN(5))
+				from := s.Len()
+				if _, err := s.Grow(6 - from); err == nil {
+					k, _ := s.At(5, 1, 2)
+					if from > 5 && k[0] != 7 {
+						t.Error("prefix changed")
+					}
+					k[0] = uint16(w)
+				} else if !errors.Is(err, ErrFull) {
+					t.Error(err)
+				}
+				other, err := p.NewSeq(r.IntN(8))
+				if err == nil {
+					other.Close()
+				}
+				s.Close()
+			}
+		})
+	}
+	wg.Wait()
+	if k, _ := prefix.At(5, 1, 2); k[0] != 7 {
+		t.Error("a fork wrote into the shared prefix")
+	}
+	prefix.Close()
+	if p.Free() != p.Pages() {
+		t.Errorf("%d of %d pages free at the end", p.Free(), p.Pages())
+	}
+}

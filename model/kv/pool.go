@@ -1,0 +1,158 @@
+// Package kv is the key-value cache of attention: F16, cut into pages of a
+// fixed number of tokens, after the paged attention of Kwon et al. (SOSP 2023).
+//
+// A [Pool] cuts one block of memory, which the caller leased and keeps alive,
+// into pages; a [Seq] is one sequence's list of pages. A sequence reserves all
+// pages it can ever need when it is made, so a request that was admitted never
+// runs out of cache half-way. Pages are reference-counted: [Seq.Fork] shares
+// the full pages of a prefix between sequences, copying on write.
+//
+// In a page, keys and values of one layer and one head lie together, token
+// after token, so a kernel runs over them with a constant stride:
+//
+//	page   = layer 0, layer 1, ...
+//	layer  = head 0, head 1, ...
+//	head   = keys (PageTokens x HeadDim), values (PageTokens x HeadDim)
+//
+// The package computes nothing: it never looks inside an element.
+//
+// Pool and its sequences may be used from many goroutines; one sequence is
+// for one goroutine at a time. Sequences that share pages count as separate.
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// ErrFull: the pool has fewer free pages than were asked for.
+var ErrFull = errors.New("kv cache is full")
+
+// FullError says how many pages a refused reservation needed. It matches
+// [ErrFull] with errors.Is.
+type FullError struct {
+	Need int // pages that were asked for
+	Free int // pages that were free
+}
+
+// Missing returns how many more pages must come free for the reservation.
+func (e *FullError) Missing() int { return e.Need - e.Free }
+
+// Error names the number of missing pages.
+func (e *FullError) Error() string {
+	return fmt.Sprintf("kv: %v: %d pages needed, %d free, %d missing", ErrFull, e.Need, e.Free, e.Missing())
+}
+
+// Unwrap returns ErrFull.
+func (e *FullError) Unwrap() error { return ErrFull }
+
+// Pool owns the pages of one cache.
+type Pool struct {
+	geometry Geometry
+	elements []uint16 // pages one after another
+
+	mu   sync.Mutex
+	free []int32 // page numbers; the last one is given out next
+	refs []int32 // sequences that hold each page
+}
+
+// New cuts memory into pages. memory must be aligned to 2 bytes (64 is best)
+// and stay valid until the last sequence is closed; bytes beyond a whole
+// number of pages stay unused. Nothing is written until tokens are.
+func New(g Geometry, memory []byte) (*Pool, error) {
+	if g.PageTokens == 0 {
+		g.PageTokens = DefaultPageTokens
+	}
+	if err := g.Validate(); err != nil {
+		return nil, err
+	}
+	elements, err := halves(memory)
+	if err != nil {
+		return nil, err
+	}
+	n := len(elements) / g.pageElements()
+	if n < 1 {
+		return nil, fmt.Errorf("kv: %d bytes of memory do not hold one page of %d bytes", len(memory), g.PageBytes())
+	}
+	if n > 1<<30 {
+		return nil, fmt.Errorf("kv: %d bytes of memory are too many pages of %d bytes", len(memory), g.PageBytes())
+	}
+	p := &Pool{geometry: g, elements: elements, free: make([]int32, n), refs: make([]int32, n)}
+	for i := range p.free {
+		p.free[i] = int32(n - 1 - i) // page 0 goes first: untouched memory stays untouched
+	}
+	return p, nil
+}
+
+// Geometry returns the shape, with PageTokens filled in.
+func (p *Pool) Geometry() Geometry { return p.geometry }
+
+// Pages returns the number of pages, free or not.
+func (p *Pool) Pages() int { return len(p.refs) }
+
+// Free returns the number of pages that no sequence holds.
+func (p *Pool) Free() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.free)
+}
+
+// NewSeq returns an empty sequence that has room for maxTokens tokens, or a
+// [*FullError] that says how many pages are missing.
+func (p *Pool) NewSeq(maxTokens int) (*Seq, error) {
+	if maxTokens < 0 {
+		return nil, fmt.Errorf("kv: sequence of %d tokens", maxTokens)
+	}
+	pages, err := p.take(nil, p.geometry.Pages(maxTokens))
+	if err != nil {
+		return nil, err
+	}
+	return &Seq{pool: p, pages: pages}, nil
+}
+
+// take shares the given pages and adds n free ones, all or nothing.
+func (p *Pool) take(shared []int32, n int) ([]int32, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := len(p.free) - n
+	if left < 0 { // checked before any allocation: n is bounded by the pool
+		return nil, &FullError{Need: n, Free: len(p.free)}
+	}
+	pages := make([]int32, 0, len(shared)+n)
+	pages = append(pages, shared...)
+	for _, i := range shared {
+		p.refs[i]++
+	}
+	for i := len(p.free) - 1; i >= left; i-- {
+		p.refs[p.free[i]] = 1
+		pages = append(pages, p.free[i])
+	}
+	p.free = p.free[:left]
+	return pages, nil
+}
+
+// drop gives up one reference to each page.
+func (p *Pool) drop(pages []int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(pages) - 1; i >= 0; i-- {
+		page := pages[i]
+		if p.refs[page]--; p.refs[page] == 0 {
+			p.free = append(p.free, page)
+		}
+	}
+}
+
+// shared reports whether another sequence holds the page too.
+func (p *Pool) shared(page int32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refs[page] > 1
+}
+
+// page returns the elements of one page.
+func (p *Pool) page(i int32) []uint16 {
+	n := p.geometry.pageElements()
+	return p.elements[int(i)*n : (int(i)+1)*n : (int(i)+1)*n]
+}
