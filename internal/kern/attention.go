@@ -1,0 +1,88 @@
+package kern
+
+// ScoresF16 computes the attention scores of one query head against len(dst)
+// keys: dst[j] = q . k[j*stride : j*stride+len(q)]. Keys are binary16, stride
+// elements apart.
+//
+// The rounding error is that of [Dot].
+func ScoresF16(dst, q []float32, k []uint16, stride int) {
+	if len(dst) == 0 {
+		return
+	}
+	scoresF16(dst, q, strided(k, len(dst), len(q), stride), stride)
+}
+
+// WeightedSumF16 adds len(p) weighted values to the output of one query head:
+// y[i] += sum_j p[j]*v[j*stride+i] for i < len(y). Values are binary16, stride
+// elements apart. The sum runs over ascending j, starting from y, so a call
+// may be split in two anywhere along j without changing the result.
+func WeightedSumF16(y, p []float32, v []uint16, stride int) {
+	if len(p) == 0 || len(y) == 0 {
+		return
+	}
+	weightedSumF16(y, p, strided(v, len(p), len(y), stride), stride)
+}
+
+// keyBlock is how many keys or values the grouped kernels pass over before they
+// turn to the next head: 32 rows of 128 binary16 numbers are 8 KiB, which stay
+// in the first-level cache while every head of the group reads them.
+const keyBlock = 32
+
+// ScoresF16x is [ScoresF16] for the nq query heads that share one key head.
+// q is nq rows of len(q)/nq elements, dst nq rows of n scores. Each row of dst
+// has the bits that ScoresF16 gives.
+func ScoresF16x(dst, q []float32, k []uint16, nq, n, stride int) {
+	size := len(q) / nq
+	for j := 0; j < n; j += keyBlock {
+		m := min(keyBlock, n-j)
+		for h := range nq {
+			ScoresF16(dst[h*n+j:h*n+j+m], q[h*size:(h+1)*size], k[j*stride:], stride)
+		}
+	}
+}
+
+// WeightedSumF16x is [WeightedSumF16] for the nq query heads that share one
+// value head. p is nq rows of n weights, y nq rows of len(y)/nq elements. Each
+// row of y has the bits that WeightedSumF16 gives.
+func WeightedSumF16x(y, p []float32, v []uint16, nq, n, stride int) {
+	size := len(y) / nq
+	for j := 0; j < n; j += keyBlock {
+		m := min(keyBlock, n-j)
+		for h := range nq {
+			WeightedSumF16(y[h*size:(h+1)*size], p[h*n+j:h*n+j+m], v[j*stride:], stride)
+		}
+	}
+}
+
+// strided cuts s to what rows of width elements, stride apart, occupy.
+func strided(s []uint16, rows, width, stride int) []uint16 {
+	if stride < 0 {
+		panic("kern: negative stride")
+	}
+	return s[:(rows-1)*stride+width]
+}
+
+func scoresF16Generic(dst, q []float32, k []uint16, stride int) {
+	for j := range dst {
+		row := k[j*stride:][:len(q)]
+		var s0, s1 float32
+		i := 0
+		for ; i+2 <= len(q); i += 2 {
+			s0 += q[i] * widen(row[i])
+			s1 += q[i+1] * widen(row[i+1])
+		}
+		if i < len(q) {
+			s0 += q[i] * widen(row[i])
+		}
+		dst[j] = s0 + s1
+	}
+}
+
+func weightedSumF16Generic(y, p []float32, v []uint16, stride int) {
+	for j, a := range p {
+		row := v[j*stride:][:len(y)]
+		for i := range y {
+			y[i] += a * widen(row[i])
+		}
+	}
+}
