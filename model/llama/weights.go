@@ -2,6 +2,8 @@ package llama
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/lamina-llm/lamina/model"
 )
@@ -34,4 +36,34 @@ type Weights interface {
 	Acquire(ctx context.Context, i int) (l *Layer, release func(), err error)
 	// AcquireHead returns the head, valid until release is called.
 	AcquireHead(ctx context.Context) (h *Head, release func(), err error)
+}
+
+// checkLayer reports the first part of a layer whose shape is not c's.
+func (c *Config) checkLayer(l *Layer) error {
+	return errors.Join(
+		checkNorm("attention norm", l.AttnNorm, c.Hidden), checkLinear("qkv", l.QKV, c.QKV(), c.Hidden),
+		checkLinear("out", l.Out, c.Hidden, c.Heads*c.HeadDim), checkNorm("ffn norm", l.FFNNorm, c.Hidden),
+		checkLinear("gate and up", l.GateUp, 2*c.Intermediate, c.Hidden), checkLinear("down", l.Down, c.Hidden, c.Intermediate))
+}
+
+// checkHead is checkLayer for the head.
+func (c *Config) checkHead(h *Head) error {
+	return errors.Join(checkNorm("final norm", h.Norm, c.Hidden), checkLinear("head", h.Logits, c.Vocab, c.Hidden))
+}
+
+func checkNorm(name string, w []float32, n int) error {
+	if len(w) != n {
+		return fmt.Errorf("%s has %d elements, want %d", name, len(w), n)
+	}
+	return nil
+}
+
+func checkLinear(name string, l model.Linear, rows, cols int) error {
+	if l == nil {
+		return fmt.Errorf("%s is missing", name)
+	}
+	if r, k := l.Dims(); r != rows || k != cols {
+		return fmt.Errorf("%s is %d x %d, want %d x %d", name, r, k, rows, cols)
+	}
+	return nil
 }
