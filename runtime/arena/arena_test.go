@@ -1,0 +1,138 @@
+package arena_test
+
+import (
+	"errors"
+	"math"
+	"runtime"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"github.com/lamina-llm/lamina/runtime/arena"
+	"github.com/lamina-llm/lamina/runtime/budget"
+)
+
+func TestSlab(t *testing.T) {
+	page := arena.PageSize()
+	for _, n := range []int{0, 1, 63, 64, 4095, 4096, 4097, 65536, 1 << 20} {
+		for _, slack := range []int{0, 64, 5000} {
+			l := budget.New(4 << 20)
+			s, err := arena.Alloc(l, budget.Coded, n, slack)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := arena.Footprint(int64(n), int64(slack))
+			if used := l.Stats().By[budget.Coded].Used; used != want || want%int64(page) != 0 || want < int64(n+slack) || want >= int64(n+slack+page) {
+				t.Errorf("n=%d slack=%d leased %d, footprint %d", n, slack, used, want)
+			}
+			b := s.Bytes()
+			if len(b) != n || cap(b) != n+slack {
+				t.Fatalf("n=%d slack=%d: len %d cap %d", n, slack, len(b), cap(b))
+			}
+			if b = b[:cap(b)]; len(b) > 0 {
+				if uintptr(unsafe.Pointer(&b[0]))%arena.Alignment != 0 {
+					t.Errorf("n=%d: misaligned", n)
+				}
+				for i := range b {
+					if b[i] != 0 {
+						t.Fatalf("byte %d is %d, not zero", i, b[i])
+					}
+					b[i] = byte(i)
+				}
+			}
+			s.Free()
+			s.Free()
+			if st := l.Stats(); st.Used != 0 || st.Leases != 0 || s.Bytes() != nil {
+				t.Errorf("after Free: %+v", st)
+			}
+		}
+	}
+	(*arena.Slab)(nil).Free()
+}
+
+func TestRefused(t *testing.T) {
+	l := budget.New(1 << 16)
+	if _, err := arena.Alloc(l, budget.KV, 1<<16, 1); !errors.Is(err, budget.ErrOverBudget) {
+		t.Errorf("got %v", err)
+	}
+	for _, n := range []int{-1, math.MinInt, math.MaxInt} {
+		if _, err := arena.Alloc(l, budget.KV, n, 0); err == nil || errors.Is(err, budget.ErrOverBudget) {
+			t.Errorf("size %d: %v", n, err)
+		}
+		if _, err := arena.Alloc(l, budget.KV, 0, n); err == nil || errors.Is(err, budget.ErrOverBudget) {
+			t.Errorf("slack %d: %v", n, err)
+		}
+	}
+	// The ledger allows it, the system does not: the lease must come back.
+	huge := budget.New(math.MaxInt64)
+	if runtime.GOOS == "linux" {
+		if s, err := arena.Alloc(huge, budget.KV, 1<<46, 0); err == nil {
+			s.Free() // a system that overcommits without bound
+		}
+		if u := huge.Stats().Used; u != 0 {
+			t.Errorf("%d bytes stay leased", u)
+		}
+	}
+}
+
+// Discard lowers the process's memory, Free lowers it to nothing, and what is
+// outside the range stays.
+func TestDiscard(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("reads the process size from /proc")
+	}
+	const n = 64 << 20
+	l := budget.New(n + 1<<20)
+	s, err := arena.Alloc(l, budget.Slots, n, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.AdviseHuge()
+	base := budget.RSS()
+	b := s.Bytes()
+	for i := range b {
+		b[i] = 7
+	}
+	full := budget.RSS()
+	s.Discard(1<<20+1, 1<<30)
+	b[n/2] = 9
+	few := budget.RSS()
+	if full-base < n*3/4 || few-base > n/2 {
+		t.Errorf("RSS %d, filled %d, discarded %d", base, full, few)
+	}
+	if b[0] != 7 || b[1<<20] != 7 || b[n/2] != 9 {
+		t.Error("bytes outside the range, or written later, are lost")
+	}
+	if l.Stats().Used != arena.Footprint(n, 64) {
+		t.Error("Discard changed the lease")
+	}
+	s.Discard(-5, 5)
+	s.Discard(n, 0)
+	s.Free()
+	s.Discard(0, n)
+}
+
+func TestConcurrentFree(t *testing.T) {
+	l := budget.New(1 << 20)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				s, err := arena.Alloc(l, budget.KV, 10000, 64)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				s.Bytes()[9999] = 1
+				var free sync.WaitGroup
+				free.Go(s.Free)
+				s.Free()
+				free.Wait()
+			}
+		})
+	}
+	wg.Wait()
+	if st := l.Stats(); st.Used != 0 || st.Leases != 0 {
+		t.Errorf("left over: %+v", st)
+	}
+}
