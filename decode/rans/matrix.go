@@ -1,0 +1,208 @@
+package rans
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/lamina-llm/lamina/internal/tile"
+)
+
+// Slack is the number of bytes past the end of a chunk that vector kernels may
+// read (never use). [Matrix.Attach] copies a chunk whose slice has less
+// capacity behind it.
+const Slack = rowBlock*Lanes + 2*Lanes
+
+// rowBlock is the number of rows between two bounds checks of a vector kernel.
+// Output slices are padded to whole blocks.
+const rowBlock = 16
+
+// next is the state transition of dependent quantisation, next[state][parity]
+// (H.266 and ISO/IEC 15938-17, 8 states). The quantiser in use is state & 1.
+var next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
+
+// Matrix is a coded matrix: side information and, once attached, chunks. It is
+// immutable between calls of Attach and safe for concurrent use then.
+type Matrix struct {
+	layout tile.Layout
+	side   *Side
+	tables []table // one per class
+	vec    []byte  // tables in the layout of the active tier's kernels
+	chunks []chunk
+	perm   []uint32 // coded column -> matrix column; nil is the identity
+}
+
+// table is what the reference decoder reads for one class: entry[q][slot]
+// packs frequency (bits 0-7), slot - start (8-15) and symbol (16-19).
+type table struct {
+	entry [2][probOne]uint32
+}
+
+// chunk is the parsed form of one coded chunk.
+type chunk struct {
+	data   []byte // whole chunk, with Slack bytes of capacity behind it
+	states []byte // per stream: 64 low bytes, 64 high bytes
+	start  [tile.MaxGroups]int
+	end    [tile.MaxGroups]int
+	raw    int // offset of the raw planes
+	sparse int // offset of the outliers
+}
+
+// NewMatrix makes a matrix of the given shape from its side information. The
+// chunks come later, by Attach.
+func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
+	l := tile.Layout{Rows: rows, Cols: cols}
+	s, err := ParseSide(side, l)
+	if err != nil {
+		return nil, err
+	}
+	m := &Matrix{layout: l, side: s, tables: make([]table, s.Classes())}
+	for c := range m.tables {
+		for q := range s.quantisers() {
+			if err := m.tables[c].fill(q, &s.Tables[c*s.quantisers()+q]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	m.vec = vectorTables(s)
+	m.perm = s.permutation(l)
+	m.chunks = make([]chunk, m.Chunks())
+	return m, nil
+}
+
+func (t *table) fill(q int, f *Freqs) error {
+	var start [Alphabet]uint8
+	var sym [probOne]uint8
+	if err := f.slots(&start, &sym); err != nil {
+		return err
+	}
+	for slot, s := range sym {
+		t.entry[q][slot] = uint32(f[s]) | uint32(slot-int(start[s]))<<8 | uint32(s)<<16
+	}
+	return nil
+}
+
+// permutation returns, for every coded column, the matrix column it holds.
+func (s *Side) permutation(l tile.Layout) []uint32 {
+	if s.Order == nil {
+		return nil
+	}
+	perm := make([]uint32, 0, l.Cols)
+	for c := range uint8(MaxClasses) {
+		for j, o := range s.Order {
+			if o == c {
+				perm = append(perm, uint32(j))
+			}
+		}
+	}
+	return perm
+}
+
+// Layout returns the shape and its cut into panels.
+func (m *Matrix) Layout() tile.Layout { return m.layout }
+
+// Side returns the side information; it must not be changed.
+func (m *Matrix) Side() *Side { return m.side }
+
+// Permutation returns the matrix column of every coded column, or nil for the
+// identity; it must not be changed.
+func (m *Matrix) Permutation() []uint32 { return m.perm }
+
+// Zero returns the unsigned level that stands for weight 0.
+func (m *Matrix) Zero() int32 { return m.side.Mode.Zero(int(m.side.Planes)) }
+
+// Bands returns the number of row ranges that are coded apart.
+func (m *Matrix) Bands() int { return (m.layout.Rows + m.side.Band - 1) / m.side.Band }
+
+// Band returns the rows [r0, r1) of band b.
+func (m *Matrix) Band(b int) (r0, r1 int) {
+	return b * m.side.Band, min((b+1)*m.side.Band, m.layout.Rows)
+}
+
+// Blocks returns the number of chunks in a band.
+func (m *Matrix) Blocks() int { return (m.layout.Panels() + m.side.Depth - 1) / m.side.Depth }
+
+// Block returns the panels [p0, p1) of a band's chunk b.
+func (m *Matrix) Block(b int) (p0, p1 int) {
+	return b * m.side.Depth, min((b+1)*m.side.Depth, m.layout.Panels())
+}
+
+// Chunks returns the number of chunks: Bands() * Blocks(), band after band.
+func (m *Matrix) Chunks() int { return m.Bands() * m.Blocks() }
+
+// Attach sets the coded chunks. The matrix borrows them until the next Attach.
+// Slices with at least Slack bytes of capacity behind their length are used in
+// place. It checks every length that decoding relies on and returns an error
+// that wraps ErrCorrupt if one is wrong.
+func (m *Matrix) Attach(chunks [][]byte) error {
+	if len(chunks) != len(m.chunks) {
+		return fmt.Errorf("%w: %d chunks, want %d", ErrCorrupt, len(chunks), len(m.chunks))
+	}
+	for i := range chunks {
+		if err := m.parse(i, chunks[i]); err != nil {
+			return fmt.Errorf("chunk %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// streams returns the number of streams in a block: its widest panel's groups.
+func (m *Matrix) streams(block int) (n int) {
+	p0, p1 := m.Block(block)
+	for p := p0; p < p1; p++ {
+		g0, g1 := m.layout.Panel(p)
+		n = max(n, g1-g0)
+	}
+	return n
+}
+
+// parse reads the header of chunk i.
+func (m *Matrix) parse(i int, data []byte) error {
+	if cap(data)-len(data) < Slack {
+		data = append(make([]byte, 0, len(data)+Slack), data...)
+	}
+	c := &m.chunks[i]
+	band, block := i/m.Blocks(), i%m.Blocks()
+	n := m.streams(block)
+	head := n * (2*Lanes + 4)
+	if len(data) < head {
+		return fmt.Errorf("%w: %d bytes, the header alone has %d", ErrCorrupt, len(data), head)
+	}
+	c.data, c.states = data, data[:n*2*Lanes]
+	at := head
+	for s := range n {
+		size := binary.LittleEndian.Uint32(data[n*2*Lanes+4*s:])
+		if uint64(size) > uint64(len(data)-at) {
+			return fmt.Errorf("%w: stream %d of %d bytes, %d are left", ErrCorrupt, s, size, len(data)-at)
+		}
+		c.start[s], c.end[s] = at, at+int(size)
+		at += int(size)
+	}
+	r0, r1 := m.Band(band)
+	p0, p1 := m.Block(block)
+	g0, _ := m.layout.Panel(p0)
+	_, g1 := m.layout.Panel(p1 - 1)
+	c.raw = at
+	c.sparse = at + (g1-g0)*(r1-r0)*int(m.side.Planes)*(Lanes/8)
+	if c.sparse > len(data) {
+		return fmt.Errorf("%w: chunk ends inside its raw planes", ErrCorrupt)
+	}
+	for s := range n * Lanes {
+		g, lane := s/Lanes, s%Lanes
+		if c.states[g*2*Lanes+Lanes+lane] == 0 {
+			return fmt.Errorf("%w: initial state of stream %d lane %d is below %d", ErrCorrupt, g, lane, stateMin)
+		}
+	}
+	return nil
+}
+
+// classOf returns the class of row i in lane group g.
+func (s *Side) classOf(i, g int) int {
+	c := 0
+	if s.RowClass != nil {
+		c = int(s.RowClass[i])
+	}
+	if s.GroupClass != nil {
+		c += int(s.GroupClass[g])
+	}
+	return c
+}
