@@ -50,8 +50,9 @@ func Softmax(x []float32) {
 
 // SwiGLU computes dst[i] = silu(gate[i]) * up[i] with silu(z) = z / (1 + exp(-z))
 // (Shazeer, GLU Variants Improve Transformer, 2020) for i < len(dst). The relative
-// error is at most 4 * 2^-23. dst may be gate or up; both must be at least as
-// long as dst.
+// error is at most 4 * 2^-23 while gate[i] > -88.7; below that silu, by then
+// smaller than 2^-121, is taken as zero. dst may be gate or up; both must be at
+// least as long as dst.
 func SwiGLU(dst, gate, up []float32) {
 	swiGLU(dst, gate[:len(dst)], up[:len(dst)])
 }

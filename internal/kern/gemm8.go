@@ -50,9 +50,10 @@ func dotsU8S8Generic(dst []int32, w []byte, x []int8, cols int) {
 // 32 rows of 512 columns are 16 KiB.
 const rowBlock = 32
 
-// matMulByDots is MatMulU8S8 in terms of the one-vector kernel.
-func matMulByDots(dst []int32, w []byte, x []int8, rows, cols, n, ldx int) {
-	for r := 0; r < rows; r += rowBlock {
+// matMulByDots is MatMulU8S8 in terms of the one-vector kernel, for the rows
+// from first on.
+func matMulByDots(dst []int32, w []byte, x []int8, first, rows, cols, n, ldx int) {
+	for r := first; r < rows; r += rowBlock {
 		m := min(rowBlock, rows-r)
 		for t := range n {
 			dotsU8S8(dst[t*rows+r:][:m], w[r*cols:(r+m)*cols], x[t*ldx:][:cols], cols)

@@ -23,9 +23,3 @@ func scoresF16(dst, q []float32, k []uint16, stride int) { scoresF16Generic(dst,
 func weightedSumF16(y, p []float32, v []uint16, stride int) { weightedSumF16Generic(y, p, v, stride) }
 
 func matMulF32(dst, w, x []float32, rows, cols, n int) { matMulF32Generic(dst, w, x, rows, cols, n) }
-
-func dotsU8S8(dst []int32, w []byte, x []int8, cols int) { dotsU8S8Generic(dst, w, x, cols) }
-
-func matMulU8S8(dst []int32, w []byte, x []int8, rows, cols, n, ldx int) {
-	matMulByDots(dst, w, x, rows, cols, n, ldx)
-}

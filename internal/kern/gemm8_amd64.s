@@ -1,0 +1,500 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// Int8 products: unsigned weights times signed activations.
+//
+// AVX2 has no four-way dot product: VPMADDUBSW adds pairs of products to 16
+// bits, which weights of at most 127 cannot saturate (2*127*128 = 32512), and
+// VPMADDWD by ones adds pairs of those to 32 bits.
+
+DATA ones16<>+0(SB)/4, $0x00010001
+GLOBL ones16<>(SB), RODATA|NOPTR, $4
+
+// gather8 takes elements 0 and 1 of each 128-bit lane of a ZMM register.
+DATA gather8<>+0(SB)/4, $0
+DATA gather8<>+4(SB)/4, $4
+DATA gather8<>+8(SB)/4, $8
+DATA gather8<>+12(SB)/4, $12
+DATA gather8<>+16(SB)/4, $1
+DATA gather8<>+20(SB)/4, $5
+DATA gather8<>+24(SB)/4, $9
+DATA gather8<>+28(SB)/4, $13
+GLOBL gather8<>(SB), RODATA|NOPTR, $32
+
+// ACC2 adds w (u8) times x (s8), 32 of each, to acc. Y15 holds ones.
+#define ACC2(x, w, tmp, acc) \
+	VPMADDUBSW x, w, tmp   \
+	VPMADDWD   Y15, tmp, tmp \
+	VPADDD     tmp, acc, acc
+
+// func dotsAVX2(dst []int32, w []byte, x []int8)
+//
+// DI dst, CX rows left, SI row, DX x, R8 cols, R9 3*cols, BX column
+TEXT ·dotsAVX2(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ w_base+24(FP), SI
+	MOVQ x_base+48(FP), DX
+	MOVQ x_len+56(FP), R8
+	LEAQ (R8)(R8*2), R9
+	VPBROADCASTD ones16<>(SB), Y15
+
+rows4:
+	SUBQ $4, CX
+	JL   tail
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	XORL BX, BX
+
+cols4:
+	CMPQ BX, R8
+	JGE  sum4
+	VMOVDQU (DX)(BX*1), Y8
+	VMOVDQU (SI), Y4
+	VMOVDQU (SI)(R8*1), Y5
+	VMOVDQU (SI)(R8*2), Y6
+	VMOVDQU (SI)(R9*1), Y7
+	ACC2(Y8, Y4, Y4, Y0)
+	ACC2(Y8, Y5, Y5, Y1)
+	ACC2(Y8, Y6, Y6, Y2)
+	ACC2(Y8, Y7, Y7, Y3)
+	ADDQ $32, SI
+	ADDQ $32, BX
+	JMP  cols4
+
+sum4:
+	VPHADDD Y1, Y0, Y0
+	VPHADDD Y3, Y2, Y2
+	VPHADDD Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VMOVDQU X0, (DI)
+	ADDQ $16, DI
+	ADDQ R9, SI // SI stands one row on
+	JMP  rows4
+
+tail:
+	ADDQ $4, CX
+
+rows1:
+	SUBQ $1, CX
+	JL   done
+	VPXOR Y0, Y0, Y0
+	XORL BX, BX
+
+cols1:
+	CMPQ BX, R8
+	JGE  sum1
+	VMOVDQU (DX)(BX*1), Y8
+	VMOVDQU (SI), Y4
+	ACC2(Y8, Y4, Y4, Y0)
+	ADDQ $32, SI
+	ADDQ $32, BX
+	JMP  cols1
+
+sum1:
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPHADDD X0, X0, X0
+	VPHADDD X0, X0, X0
+	VMOVD X0, (DI)
+	ADDQ $4, DI
+	JMP  rows1
+
+done:
+	VZEROUPPER
+	RET
+
+// func tileAVX2(dst *int32, w *byte, x *int8, rows, cols, ldd, ldx int)
+//
+// Four tokens times an even number of rows, two at a time.
+// SI w, DX x, R8 cols, R10 ldx, R11 3*ldx, R12 column, R13 cursor in x
+TEXT ·tileAVX2(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ w+8(FP), SI
+	MOVQ x+16(FP), DX
+	MOVQ rows+24(FP), CX
+	MOVQ cols+32(FP), R8
+	MOVQ ldd+40(FP), R9
+	MOVQ ldx+48(FP), R10
+	SHLQ $2, R9
+	LEAQ (R10)(R10*2), R11
+	LEAQ (R9)(R9*2), AX
+	VPBROADCASTD ones16<>(SB), Y15
+
+rows2:
+	SUBQ $2, CX
+	JL   done
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	MOVQ DX, R13
+	MOVQ R8, R12
+
+cols:
+	VMOVDQU (SI), Y8
+	VMOVDQU (SI)(R8*1), Y9
+	ACC2((R13), Y8, Y10, Y0)
+	ACC2((R13), Y9, Y11, Y1)
+	ACC2((R13)(R10*1), Y8, Y12, Y2)
+	ACC2((R13)(R10*1), Y9, Y13, Y3)
+	ACC2((R13)(R10*2), Y8, Y10, Y4)
+	ACC2((R13)(R10*2), Y9, Y11, Y5)
+	ACC2((R13)(R11*1), Y8, Y12, Y6)
+	ACC2((R13)(R11*1), Y9, Y13, Y7)
+	ADDQ $32, SI
+	ADDQ $32, R13
+	SUBQ $32, R12
+	JNZ  cols
+
+	VPHADDD Y1, Y0, Y0
+	VPHADDD Y3, Y2, Y2
+	VPHADDD Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0 // both rows of token 0, then of token 1
+	VPHADDD Y5, Y4, Y4
+	VPHADDD Y7, Y6, Y6
+	VPHADDD Y6, Y4, Y4
+	VEXTRACTI128 $1, Y4, X5
+	VPADDD X5, X4, X4
+	VMOVQ X0, (DI)
+	VMOVHPS X0, (DI)(R9*1)
+	VMOVQ X4, (DI)(R9*2)
+	VMOVHPS X4, (DI)(AX*1)
+	ADDQ $8, DI
+	ADDQ R8, SI
+	JMP  rows2
+
+done:
+	VZEROUPPER
+	RET
+
+// FOLD packs the sums of the halves of a and b: a's into the low half of a,
+// b's into the high half. LANES does the same with quarters of two such pairs.
+#define FOLD(a, b, t) \
+	VSHUFI32X4 $0xee, b, a, t \
+	VSHUFI32X4 $0x44, b, a, a \
+	VPADDD     t, a, a
+
+#define LANES(a, b, t) \
+	VSHUFI32X4 $0xdd, b, a, t \
+	VSHUFI32X4 $0x88, b, a, a \
+	VPADDD     t, a, a
+
+// func dotsAVX512(dst []int32, w []byte, x []int8)
+//
+// DI dst, CX rows left, SI row, DX x, R8 cols, R9, R10, R11: 3, 5, 7 times cols
+TEXT ·dotsAVX512(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ w_base+24(FP), SI
+	MOVQ x_base+48(FP), DX
+	MOVQ x_len+56(FP), R8
+	LEAQ (R8)(R8*2), R9
+	LEAQ (R8)(R8*4), R10
+	LEAQ (R9)(R8*4), R11
+	VMOVDQU32 gather8<>(SB), Y31
+
+rows8:
+	SUBQ $8, CX
+	JL   tail
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	XORL BX, BX
+
+cols8:
+	CMPQ BX, R8
+	JGE  sum8
+	VMOVDQU64 (DX)(BX*1), Z16
+	VMOVDQU64 (SI), Z8
+	VMOVDQU64 (SI)(R8*1), Z9
+	VMOVDQU64 (SI)(R8*2), Z10
+	VMOVDQU64 (SI)(R9*1), Z11
+	VMOVDQU64 (SI)(R8*4), Z12
+	VMOVDQU64 (SI)(R10*1), Z13
+	VMOVDQU64 (SI)(R9*2), Z14
+	VMOVDQU64 (SI)(R11*1), Z15
+	VPDPBUSD Z16, Z8, Z0
+	VPDPBUSD Z16, Z9, Z1
+	VPDPBUSD Z16, Z10, Z2
+	VPDPBUSD Z16, Z11, Z3
+	VPDPBUSD Z16, Z12, Z4
+	VPDPBUSD Z16, Z13, Z5
+	VPDPBUSD Z16, Z14, Z6
+	VPDPBUSD Z16, Z15, Z7
+	ADDQ $64, SI
+	ADDQ $64, BX
+	JMP  cols8
+
+sum8:
+	FOLD(Z0, Z1, Z8)
+	FOLD(Z2, Z3, Z9)
+	FOLD(Z4, Z5, Z10)
+	FOLD(Z6, Z7, Z11)
+	LANES(Z0, Z2, Z8) // rows 0 to 3, one per lane
+	LANES(Z4, Z6, Z9) // rows 4 to 7
+	VPUNPCKLDQ Z4, Z0, Z1
+	VPUNPCKHDQ Z4, Z0, Z2
+	VPADDD Z2, Z1, Z0
+	VPSHUFD $0x4e, Z0, Z1
+	VPADDD Z1, Z0, Z0
+	VPERMD Z0, Z31, Z0
+	VMOVDQU Y0, (DI)
+	ADDQ $32, DI
+	ADDQ R11, SI // SI stands one row on
+	JMP  rows8
+
+tail:
+	ADDQ $8, CX
+
+rows1:
+	SUBQ $1, CX
+	JL   done
+	VPXORD Z0, Z0, Z0
+	XORL BX, BX
+
+cols1:
+	CMPQ BX, R8
+	JGE  sum1
+	VMOVDQU64 (SI), Z8
+	VPDPBUSD (DX)(BX*1), Z8, Z0
+	ADDQ $64, SI
+	ADDQ $64, BX
+	JMP  cols1
+
+sum1:
+	VEXTRACTI64X4 $1, Z0, Y1
+	VPADDD Y1, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD X1, X0, X0
+	VPHADDD X0, X0, X0
+	VPHADDD X0, X0, X0
+	VMOVD X0, (DI)
+	ADDQ $4, DI
+	JMP  rows1
+
+done:
+	VZEROUPPER
+	RET
+
+// QUADS loads 16 bytes each of the rows p, p+4, p+8 and p+12.
+#define QUADS(p, z, x) \
+	VMOVDQU      (p), x               \
+	VINSERTI32X4 $1, (p)(R12*1), z, z \
+	VINSERTI32X4 $2, (p)(R12*2), z, z \
+	VINSERTI32X4 $3, (p)(R13*1), z, z
+
+// func packAVX512(dst, w *byte, cols, ld int)
+//
+// Transposes 16 rows of w in units of 4 columns: the vector of columns 4*k to
+// 4*k+3, one row per 32-bit lane, goes to dst + 128*k, so that two calls
+// interleave 32 rows.
+// R8 to R11 four rows, R12 and R13: 4 and 12 times ld
+TEXT ·packAVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), DI
+	MOVQ w+8(FP), R8
+	MOVQ cols+16(FP), CX
+	MOVQ ld+24(FP), R12
+	LEAQ (R8)(R12*1), R9
+	LEAQ (R8)(R12*2), R10
+	LEAQ (R9)(R12*2), R11
+	SHLQ $2, R12
+	LEAQ (R12)(R12*2), R13
+
+loop:
+	QUADS(R8, Z0, X0)
+	QUADS(R9, Z1, X1)
+	QUADS(R10, Z2, X2)
+	QUADS(R11, Z3, X3)
+	VPUNPCKLDQ Z1, Z0, Z4
+	VPUNPCKHDQ Z1, Z0, Z5
+	VPUNPCKLDQ Z3, Z2, Z6
+	VPUNPCKHDQ Z3, Z2, Z7
+	VPUNPCKLQDQ Z6, Z4, Z0
+	VPUNPCKHQDQ Z6, Z4, Z1
+	VPUNPCKLQDQ Z7, Z5, Z2
+	VPUNPCKHQDQ Z7, Z5, Z3
+	VMOVDQU64 Z0, (DI)
+	VMOVDQU64 Z1, 128(DI)
+	VMOVDQU64 Z2, 256(DI)
+	VMOVDQU64 Z3, 384(DI)
+	ADDQ $512, DI
+	ADDQ $16, R8
+	ADDQ $16, R9
+	ADDQ $16, R10
+	ADDQ $16, R11
+	SUBQ $16, CX
+	JNZ  loop
+	VZEROUPPER
+	RET
+
+// TOKEN multiplies 4 columns of one token with 32 rows in Z30 and Z31.
+#define TOKEN(x, lo, hi, tmp) \
+	VPBROADCASTD x, tmp       \
+	VPDPBUSD     tmp, Z30, lo \
+	VPDPBUSD     tmp, Z31, hi
+
+#define PHASE(off, lo, hi) \
+	VMOVDQU64     (2*16*off)(AX), Z30    \
+	VMOVDQU64     (2*16*off+64)(AX), Z31 \
+	VPDPBUSD.BCST off(R13), Z30, lo      \
+	VPDPBUSD.BCST off(R13), Z31, hi
+
+// PUT stores 32 rows of one token and steps to the next; PLUS first adds what
+// is there.
+#define PUT(lo, hi) \
+	VMOVDQU32 lo, (BX)   \
+	VMOVDQU32 hi, 64(BX) \
+	ADDQ      R9, BX
+
+#define PLUS(lo, hi) \
+	VPADDD (BX), lo, lo   \
+	VPADDD 64(BX), hi, hi \
+	ADDQ   R9, BX
+
+// func tileAVX512(dst *int32, pack *byte, x *int8, cols, n, ldd, ldx, sum int)
+//
+// 32 packed rows times n tokens, eight at a time. If sum is not 0 the products
+// are added to dst.
+// DI dst, SI pack, DX x, R9 4*ldd, R10, R11, R12, R15: 1, 3, 5, 7 times ldx
+// AX cursor in pack, R13 in x, BX in dst, R8 columns left, CX tokens left
+TEXT ·tileAVX512(SB), NOSPLIT, $0-64
+	MOVQ dst+0(FP), DI
+	MOVQ pack+8(FP), SI
+	MOVQ x+16(FP), DX
+	MOVQ n+32(FP), CX
+	MOVQ ldd+40(FP), R9
+	MOVQ ldx+48(FP), R10
+	SHLQ $2, R9
+	LEAQ (R10)(R10*2), R11
+	LEAQ (R10)(R10*4), R12
+	LEAQ (R11)(R10*4), R15
+
+tokens8:
+	SUBQ $8, CX
+	JL   tail
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ SI, AX
+	MOVQ DX, R13
+	MOVQ cols+24(FP), R8
+
+cols8:
+	VMOVDQU64 (AX), Z30
+	VMOVDQU64 64(AX), Z31
+	TOKEN((R13), Z0, Z1, Z16)
+	TOKEN((R13)(R10*1), Z2, Z3, Z17)
+	TOKEN((R13)(R10*2), Z4, Z5, Z18)
+	TOKEN((R13)(R11*1), Z6, Z7, Z19)
+	TOKEN((R13)(R10*4), Z8, Z9, Z20)
+	TOKEN((R13)(R12*1), Z10, Z11, Z21)
+	TOKEN((R13)(R11*2), Z12, Z13, Z22)
+	TOKEN((R13)(R15*1), Z14, Z15, Z23)
+	ADDQ $128, AX
+	ADDQ $4, R13
+	SUBQ $4, R8
+	JNZ  cols8
+
+	CMPQ sum+56(FP), $0
+	JEQ  put8
+	MOVQ DI, BX
+	PLUS(Z0, Z1)
+	PLUS(Z2, Z3)
+	PLUS(Z4, Z5)
+	PLUS(Z6, Z7)
+	PLUS(Z8, Z9)
+	PLUS(Z10, Z11)
+	PLUS(Z12, Z13)
+	PLUS(Z14, Z15)
+
+put8:
+	MOVQ DI, BX
+	PUT(Z0, Z1)
+	PUT(Z2, Z3)
+	PUT(Z4, Z5)
+	PUT(Z6, Z7)
+	PUT(Z8, Z9)
+	PUT(Z10, Z11)
+	PUT(Z12, Z13)
+	PUT(Z14, Z15)
+	MOVQ BX, DI
+	LEAQ (DX)(R10*8), DX
+	JMP  tokens8
+
+tail:
+	ADDQ $8, CX
+
+tokens1:
+	SUBQ $1, CX
+	JL   done
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ SI, AX
+	MOVQ DX, R13
+	MOVQ cols+24(FP), R8
+
+cols1:
+	PHASE(0, Z0, Z1)
+	PHASE(4, Z2, Z3)
+	PHASE(8, Z4, Z5)
+	PHASE(12, Z6, Z7)
+	ADDQ $512, AX
+	ADDQ $16, R13
+	SUBQ $16, R8
+	JNZ  cols1
+
+	VPADDD Z2, Z0, Z0
+	VPADDD Z3, Z1, Z1
+	VPADDD Z6, Z4, Z4
+	VPADDD Z7, Z5, Z5
+	VPADDD Z4, Z0, Z0
+	VPADDD Z5, Z1, Z1
+	CMPQ sum+56(FP), $0
+	JEQ  put1
+	MOVQ DI, BX
+	PLUS(Z0, Z1)
+
+put1:
+	MOVQ DI, BX
+	PUT(Z0, Z1)
+	MOVQ BX, DI
+	ADDQ R10, DX
+	JMP  tokens1
+
+done:
+	VZEROUPPER
+	RET
