@@ -1,0 +1,351 @@
+//go:build !purego
+
+#include "textflag.h"
+
+// Element-wise kernels and reductions of vectors. They are bound by loads and
+// stores, so AVX2 serves both x86 tiers; only the dot product, which has work
+// enough between loads, comes in AVX-512 as well.
+
+DATA negInf<>+0(SB)/4, $0xff800000
+GLOBL negInf<>(SB), RODATA|NOPTR, $4
+
+DATA magnitude<>+0(SB)/4, $0x7fffffff
+GLOBL magnitude<>(SB), RODATA|NOPTR, $4
+
+// unpack8 undoes the lane order that two 256-bit packs leave.
+DATA unpack8<>+0(SB)/4, $0
+DATA unpack8<>+4(SB)/4, $4
+DATA unpack8<>+8(SB)/4, $1
+DATA unpack8<>+12(SB)/4, $5
+DATA unpack8<>+16(SB)/4, $2
+DATA unpack8<>+20(SB)/4, $6
+DATA unpack8<>+24(SB)/4, $3
+DATA unpack8<>+28(SB)/4, $7
+GLOBL unpack8<>(SB), RODATA|NOPTR, $32
+
+// EACH8 runs STEP(byte offset, register) on CX elements of 4 bytes, a multiple of
+// 8, eight at a time, with the registers Y0 to Y3 in turn. DI, SI, DX and BX may
+// be cursors into the operands.
+#define EACH8(STEP) \
+	SUBQ $32, CX  \
+	JL   rest     \
+	loop32:       \
+	STEP(0, Y0)   \
+	STEP(32, Y1)  \
+	STEP(64, Y2)  \
+	STEP(96, Y3)  \
+	ADDQ $128, DI \
+	ADDQ $128, SI \
+	ADDQ $128, DX \
+	ADDQ $128, BX \
+	SUBQ $32, CX  \
+	JGE  loop32   \
+	rest:         \
+	ADDQ $32, CX  \
+	JZ   done     \
+	loop8:        \
+	STEP(0, Y0)   \
+	ADDQ $32, DI  \
+	ADDQ $32, SI  \
+	ADDQ $32, DX  \
+	ADDQ $32, BX  \
+	SUBQ $8, CX   \
+	JNZ  loop8    \
+	done:
+
+#define AXPY(o, a) \
+	VMULPS o(SI), Y15, a \
+	VADDPS o(DI), a, a   \
+	VMOVUPS a, o(DI)
+
+// func axpyAVX2(y []float32, a float32, x []float32)
+TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
+	MOVQ y_base+0(FP), DI
+	MOVQ y_len+8(FP), CX
+	VBROADCASTSS a+24(FP), Y15
+	MOVQ x_base+32(FP), SI
+	EACH8(AXPY)
+	VZEROUPPER
+	RET
+
+#define SUM(o, a) \
+	VMOVUPS o(SI), a   \
+	VADDPS o(DI), a, a \
+	VMOVUPS a, o(DI)
+
+// func addAVX2(dst, x []float32)
+TEXT ·addAVX2(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ x_base+24(FP), SI
+	EACH8(SUM)
+	VZEROUPPER
+	RET
+
+#define MUL(o, a) \
+	VMOVUPS o(SI), a   \
+	VMULPS o(DX), a, a \
+	VMOVUPS a, o(DI)
+
+// func mulAVX2(dst, x, s []float32)
+TEXT ·mulAVX2(SB), NOSPLIT, $0-72
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ x_base+24(FP), SI
+	MOVQ s_base+48(FP), DX
+	EACH8(MUL)
+	VZEROUPPER
+	RET
+
+#define SCALEDMUL(o, a) \
+	VMULPS o(SI), Y15, a \
+	VMULPS o(DX), a, a   \
+	VMOVUPS a, o(DI)
+
+// func scaledMulAVX2(dst, x, w []float32, s float32)
+TEXT ·scaledMulAVX2(SB), NOSPLIT, $0-76
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ x_base+24(FP), SI
+	MOVQ w_base+48(FP), DX
+	VBROADCASTSS s+72(FP), Y15
+	EACH8(SCALEDMUL)
+	VZEROUPPER
+	RET
+
+#define SCALE(o, a) \
+	VMULPS o(DI), Y15, a \
+	VMOVUPS a, o(DI)
+
+// func scaleByAVX2(x []float32, s float32)
+TEXT ·scaleByAVX2(SB), NOSPLIT, $0-28
+	MOVQ x_base+0(FP), DI
+	MOVQ x_len+8(FP), CX
+	VBROADCASTSS s+24(FP), Y15
+	EACH8(SCALE)
+	VZEROUPPER
+	RET
+
+#define ROTATE(o, a) \
+	VMOVUPS o(DI), Y4    \
+	VMOVUPS o(SI), Y5    \
+	VMOVUPS o(DX), Y6    \
+	VMOVUPS o(BX), Y7    \
+	VMULPS Y6, Y4, Y8    \
+	VMULPS Y7, Y5, Y9    \
+	VMULPS Y6, Y5, Y10   \
+	VMULPS Y7, Y4, Y11   \
+	VSUBPS Y9, Y8, Y8    \
+	VADDPS Y11, Y10, Y10 \
+	VMOVUPS Y8, o(DI)    \
+	VMOVUPS Y10, o(SI)
+
+// func ropeAVX2(lo, hi, cos, sin []float32)
+TEXT ·ropeAVX2(SB), NOSPLIT, $0-96
+	MOVQ lo_base+0(FP), DI
+	MOVQ lo_len+8(FP), CX
+	MOVQ hi_base+24(FP), SI
+	MOVQ cos_base+48(FP), DX
+	MOVQ sin_base+72(FP), BX
+	EACH8(ROTATE)
+	VZEROUPPER
+	RET
+
+#define ACCUMULATE(o, a) \
+	VCVTDQ2PS o(SI), a \
+	VMULPS Y15, a, a   \
+	VADDPS o(DI), a, a \
+	VMOVUPS a, o(DI)
+
+// func accumulateScaledAVX2(y []float32, d []int32, s float32)
+TEXT ·accumulateScaledAVX2(SB), NOSPLIT, $0-52
+	MOVQ y_base+0(FP), DI
+	MOVQ y_len+8(FP), CX
+	MOVQ d_base+24(FP), SI
+	VBROADCASTSS s+48(FP), Y15
+	EACH8(ACCUMULATE)
+	VZEROUPPER
+	RET
+
+// The maximum of a NaN and anything is the second source (the first operand
+// here): the running maximum.
+#define MAXIMUM(o, a) \
+	VMOVUPS o(SI), Y4 \
+	VMAXPS a, Y4, a
+
+// func maxOfAVX2(x []float32) float32
+TEXT ·maxOfAVX2(SB), NOSPLIT, $0-28
+	MOVQ x_base+0(FP), SI
+	MOVQ x_len+8(FP), CX
+	VBROADCASTSS negInf<>(SB), Y0
+	VMOVAPS Y0, Y1
+	VMOVAPS Y0, Y2
+	VMOVAPS Y0, Y3
+	EACH8(MAXIMUM)
+	VMAXPS Y1, Y0, Y0
+	VMAXPS Y3, Y2, Y2
+	VMAXPS Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VMAXPS X1, X0, X0
+	VSHUFPS $0x4e, X0, X0, X1
+	VMAXPS X1, X0, X0
+	VSHUFPS $0xb1, X0, X0, X1
+	VMAXPS X1, X0, X0
+	VMOVSS X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+#define ABSMAX(o, a) \
+	VANDPS o(SI), Y15, Y4 \
+	VPMAXUD Y4, a, a
+
+// func absMaxBitsAVX2(x []float32) uint32
+TEXT ·absMaxBitsAVX2(SB), NOSPLIT, $0-28
+	MOVQ x_base+0(FP), SI
+	MOVQ x_len+8(FP), CX
+	VBROADCASTSS magnitude<>(SB), Y15
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	EACH8(ABSMAX)
+	VPMAXUD Y1, Y0, Y0
+	VPMAXUD Y3, Y2, Y2
+	VPMAXUD Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPMAXUD X1, X0, X0
+	VPSHUFD $0x4e, X0, X1
+	VPMAXUD X1, X0, X0
+	VPSHUFD $0xb1, X0, X1
+	VPMAXUD X1, X0, X0
+	VMOVD X0, AX
+	MOVL AX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+#define DOT(o, a) \
+	VMOVUPS o(SI), Y4        \
+	VFMADD231PS o(DI), Y4, a
+
+// func dotAVX2(a, b []float32) float32
+TEXT ·dotAVX2(SB), NOSPLIT, $0-52
+	MOVQ a_base+0(FP), DI
+	MOVQ a_len+8(FP), CX
+	MOVQ b_base+24(FP), SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	EACH8(DOT)
+	VADDPS Y1, Y0, Y0
+	VADDPS Y3, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VHADDPS X0, X0, X0
+	VHADDPS X0, X0, X0
+	VMOVSS X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func dotAVX512(a, b []float32) float32
+TEXT ·dotAVX512(SB), NOSPLIT, $0-52
+	MOVQ a_base+0(FP), DI
+	MOVQ a_len+8(FP), CX
+	MOVQ b_base+24(FP), SI
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	SUBQ $64, CX
+	JL   rest
+
+loop64:
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	VMOVUPS 128(SI), Z6
+	VMOVUPS 192(SI), Z7
+	VFMADD231PS (DI), Z4, Z0
+	VFMADD231PS 64(DI), Z5, Z1
+	VFMADD231PS 128(DI), Z6, Z2
+	VFMADD231PS 192(DI), Z7, Z3
+	ADDQ $256, DI
+	ADDQ $256, SI
+	SUBQ $64, CX
+	JGE  loop64
+
+rest:
+	ADDQ $64, CX
+	JZ   done
+
+loop16:
+	VMOVUPS (SI), Z4
+	VFMADD231PS (DI), Z4, Z0
+	ADDQ $64, DI
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JNZ  loop16
+
+done:
+	VADDPS Z1, Z0, Z0
+	VADDPS Z3, Z2, Z2
+	VADDPS Z2, Z0, Z0
+	VEXTRACTF64X4 $1, Z0, Y1
+	VADDPS Y1, Y0, Y0
+	VEXTRACTF128 $1, Y0, X1
+	VADDPS X1, X0, X0
+	VHADDPS X0, X0, X0
+	VHADDPS X0, X0, X0
+	VMOVSS X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+#define ROUND8(o, a) \
+	VMULPS    o(SI), Y15, a \
+	VCVTPS2DQ a, a
+
+// func quantizeAVX2(dst []int8, x []float32, inv float32)
+//
+// The conversion rounds to nearest even, the default of MXCSR.
+TEXT ·quantizeAVX2(SB), NOSPLIT, $0-52
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ x_base+24(FP), SI
+	VBROADCASTSS inv+48(FP), Y15
+	VMOVDQU unpack8<>(SB), Y14
+	SUBQ $32, CX
+	JL   rest
+
+loop32:
+	ROUND8(0, Y0)
+	ROUND8(32, Y1)
+	ROUND8(64, Y2)
+	ROUND8(96, Y3)
+	VPACKSSDW Y1, Y0, Y0
+	VPACKSSDW Y3, Y2, Y2
+	VPACKSSWB Y2, Y0, Y0
+	VPERMD Y0, Y14, Y0
+	VMOVDQU Y0, (DI)
+	ADDQ $32, DI
+	ADDQ $128, SI
+	SUBQ $32, CX
+	JGE  loop32
+
+rest:
+	ADDQ $32, CX
+	JZ   done
+
+loop8:
+	ROUND8(0, Y0)
+	VEXTRACTI128 $1, Y0, X1
+	VPACKSSDW X1, X0, X0
+	VPACKSSWB X0, X0, X0
+	VMOVQ X0, (DI)
+	ADDQ $8, DI
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JNZ  loop8
+
+done:
+	VZEROUPPER
+	RET
