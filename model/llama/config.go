@@ -1,3 +1,15 @@
+// Package llama is the LLaMA family: its configuration, the contract for its
+// weights, and its forward pass in float32 activations over whatever form the
+// weights have.
+//
+// It does no I/O, knows no file format and no codec, and owns no goroutine:
+// weights come through [Weights], parallelism through [model.Pool], the cache
+// through package kv. Supported are Llama 2, 3, 3.1 and 3.2, SmolLM and
+// SmolLM2, TinyLlama, and Mistral without sliding window; [ParseConfig] names
+// what is not.
+//
+// A [Config] is a value. A [Model] and a [FloatWeights] are for one goroutine
+// at a time.
 package llama
 
 import (
@@ -70,7 +82,11 @@ type hfConfig struct {
 	HiddenAct      string          `json:"hidden_act"`
 	AttentionBias  bool            `json:"attention_bias"`
 	MLPBias        bool            `json:"mlp_bias"`
-	SlidingWindow  *int            `json:"sliding_window"`
+	SlidingWindow  json.RawMessage `json:"sliding_window"`
+	LayerTypes     []string        `json:"layer_types"`
+	PartialRotary  *float64        `json:"partial_rotary_factor"`
+	Experts        int             `json:"num_experts"`
+	LocalExperts   int             `json:"num_local_experts"`
 	Quantization   json.RawMessage `json:"quantization_config"`
 }
 
@@ -82,6 +98,7 @@ type hfRope struct {
 	LowFreqFactor  float64  `json:"low_freq_factor"`
 	HighFreqFactor float64  `json:"high_freq_factor"`
 	Original       int      `json:"original_max_position_embeddings"`
+	Partial        *float64 `json:"partial_rotary_factor"`
 }
 
 // ParseConfig reads a Hugging Face config.json. It returns an error that wraps
@@ -111,10 +128,20 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("%w: attention_bias", ErrUnsupported)
 	case h.MLPBias:
 		return Config{}, fmt.Errorf("%w: mlp_bias", ErrUnsupported)
-	case h.SlidingWindow != nil && *h.SlidingWindow > 0 && *h.SlidingWindow < h.MaxContext:
-		return Config{}, fmt.Errorf("%w: sliding_window %d", ErrUnsupported, *h.SlidingWindow)
+	case h.Experts > 1 || h.LocalExperts > 1:
+		return Config{}, fmt.Errorf("%w: mixture of %d experts", ErrUnsupported, max(h.Experts, h.LocalExperts))
+	case h.PartialRotary != nil && *h.PartialRotary != 1:
+		return Config{}, fmt.Errorf("%w: partial_rotary_factor %v", ErrUnsupported, *h.PartialRotary)
 	case present(h.Quantization):
 		return Config{}, fmt.Errorf("%w: quantization_config (give the unquantised checkpoint or a GGUF)", ErrUnsupported)
+	}
+	for _, t := range h.LayerTypes {
+		if t != "full_attention" {
+			return Config{}, fmt.Errorf("%w: layer_types %q", ErrUnsupported, t)
+		}
+	}
+	if err := h.checkWindow(); err != nil {
+		return Config{}, err
 	}
 	c := Config{
 		Hidden: h.Hidden, Intermediate: h.Intermediate, Layers: h.Layers, Heads: h.Heads,
@@ -127,6 +154,9 @@ func ParseConfig(data []byte) (Config, error) {
 	if h.HeadDim != nil {
 		c.HeadDim = *h.HeadDim
 	} else if c.Heads > 0 {
+		if c.Hidden%c.Heads != 0 {
+			return Config{}, fmt.Errorf("config.json: hidden_size %d is not a multiple of %d heads and there is no head_dim", c.Hidden, c.Heads)
+		}
 		c.HeadDim = c.Hidden / c.Heads
 	}
 	if h.NormEps != nil {
@@ -157,6 +187,24 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, err
 	}
 	return c, c.Validate()
+}
+
+// checkWindow refuses attention that does not see the whole context. A Mistral
+// configuration without the key means a window of 4096, one with null none.
+func (h *hfConfig) checkWindow() error {
+	window := 0
+	switch {
+	case present(h.SlidingWindow):
+		if err := json.Unmarshal(h.SlidingWindow, &window); err != nil {
+			return fmt.Errorf("config.json: sliding_window: %w", err)
+		}
+	case len(h.SlidingWindow) == 0 && h.ModelType == "mistral":
+		window = 4096
+	}
+	if window > 0 && window < h.MaxContext {
+		return fmt.Errorf("%w: sliding_window %d of a context of %d", ErrUnsupported, window, h.MaxContext)
+	}
+	return nil
 }
 
 // MarshalJSON writes the configuration as a Hugging Face config.json that
@@ -205,8 +253,13 @@ func (c Config) Validate() error {
 		return fmt.Errorf("llama config: %d heads of %d are too wide", c.Heads, c.HeadDim)
 	case !(c.NormEps > 0 && c.NormEps < 1):
 		return fmt.Errorf("llama config: rms_norm_eps is %v", c.NormEps)
-	case !(c.RopeTheta > 0) || math.IsInf(c.RopeTheta, 0):
+	case !(c.RopeTheta >= 1 && c.RopeTheta <= 1e15):
 		return fmt.Errorf("llama config: rope_theta is %v", c.RopeTheta)
+	}
+	if c.RopeScaling != nil {
+		if err := c.RopeScaling.validate(); err != nil {
+			return err
+		}
 	}
 	for _, id := range append([]int32{max(c.BOS, 0)}, c.EOS...) {
 		if id < 0 || int(id) >= c.Vocab {
@@ -235,6 +288,9 @@ func (c *Config) parseRope(raw json.RawMessage) error {
 	if r.Theta != nil {
 		c.RopeTheta = *r.Theta
 	}
+	if r.Partial != nil && *r.Partial != 1 {
+		return fmt.Errorf("%w: partial_rotary_factor %v", ErrUnsupported, *r.Partial)
+	}
 	if r.Type == "" {
 		r.Type = r.OldType
 	}
@@ -245,14 +301,28 @@ func (c *Config) parseRope(raw json.RawMessage) error {
 	default:
 		return fmt.Errorf("%w: rope_scaling type %q (supported: llama3, linear)", ErrUnsupported, r.Type)
 	}
-	s := RopeScaling{Type: r.Type, Factor: r.Factor, LowFreqFactor: r.LowFreqFactor,
-		HighFreqFactor: r.HighFreqFactor, OriginalContext: r.Original}
-	bad := !(s.Factor > 0) || s.Type == "llama3" &&
-		(!(s.LowFreqFactor > 0) || !(s.HighFreqFactor > s.LowFreqFactor) || s.OriginalContext < 1)
-	if bad {
-		return fmt.Errorf("config.json: rope_scaling %s has impossible factors", raw)
+	c.RopeScaling = &RopeScaling{Type: r.Type, Factor: r.Factor}
+	if r.Type == "llama3" {
+		c.RopeScaling.LowFreqFactor, c.RopeScaling.HighFreqFactor, c.RopeScaling.OriginalContext = r.LowFreqFactor, r.HighFreqFactor, r.Original
 	}
-	c.RopeScaling = &s
+	return nil
+}
+
+// validate reports factors that would make no sense or no finite rate.
+func (s *RopeScaling) validate() error {
+	finite := func(v float64) bool { return v > 0 && v < math.MaxFloat32 }
+	ok := finite(s.Factor)
+	switch s.Type {
+	case "linear":
+	case "llama3":
+		ok = ok && finite(s.LowFreqFactor) && finite(s.HighFreqFactor) && s.HighFreqFactor > s.LowFreqFactor &&
+			s.OriginalContext >= 1 && s.OriginalContext <= maxCtx
+	default:
+		return fmt.Errorf("%w: rope scaling %q", ErrUnsupported, s.Type)
+	}
+	if !ok {
+		return fmt.Errorf("llama config: %s rope scaling has impossible factors: %+v", s.Type, *s)
+	}
 	return nil
 }
 

@@ -53,7 +53,7 @@ func TestStorytellerPrompts(t *testing.T) {
 	dir := sharedModel(t)
 	pool := workers(2)
 	c, w := openModel(t, dir, pool, false)
-	m := newModel(t, c, w, pool, Options{MaxBatchTokens: 128})
+	m := newModel(t, c, w, pool, Options{MaxBatchTokens: 1024})
 	worst := 0.0
 	for _, p := range readGolden(t, dir).Prompts {
 		s := newSeq(t, c, len(p.IDs)+len(p.Greedy), 0)
