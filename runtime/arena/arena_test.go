@@ -66,7 +66,7 @@ func TestRefused(t *testing.T) {
 	// The ledger allows it, the system does not: the lease must come back.
 	huge := budget.New(math.MaxInt64)
 	if runtime.GOOS == "linux" {
-		if s, err := arena.Alloc(huge, budget.KV, 1<<46, 0); err == nil {
+		if s, err := arena.Alloc(huge, budget.KV, math.MaxInt/4, 0); err == nil {
 			s.Free() // a system that overcommits without bound
 		}
 		if u := huge.Stats().Used; u != 0 {
