@@ -1,0 +1,94 @@
+package sched
+
+import "runtime"
+
+// A helper that found no work pauses between leastSpin and mostSpin times (a
+// pause is a fraction of a microsecond), yields a few times and then sleeps.
+const (
+	leastSpin = 8
+	mostSpin  = 256
+	yields    = 4
+)
+
+// help is the life of one helper.
+func (p *Pool) help(h *helper, worker int) {
+	last := uint64(0) // the latest loop this helper was in
+	spin := mostSpin
+	for {
+		loop, ok := p.await(last, spin)
+		if !ok {
+			// Nothing came: spin less next time, so that an idle or crowded
+			// machine is left alone, and sleep.
+			spin = max(leastSpin, spin/2)
+			if loop, ok = p.sleep(h, last); !ok {
+				return
+			}
+		} else {
+			spin = min(mostSpin, spin*2)
+		}
+		last = loop
+		p.assist(worker)
+	}
+}
+
+// assist runs chunks of the loop that the helper has joined, then leaves.
+func (p *Pool) assist(worker int) {
+	defer func() {
+		if s := p.state.Add(^uint64(0)); s&activeMask == 0 && s&sleeping != 0 {
+			p.done <- struct{}{}
+		}
+	}()
+	p.work(worker)
+}
+
+// tryJoin enters the loop that is open, unless it is the one numbered last.
+func (p *Pool) tryJoin(last uint64) (loop uint64, ok bool) {
+	for {
+		s := p.state.Load()
+		if loop = s >> loopShift; s&open == 0 || loop == last {
+			return 0, false
+		}
+		if p.state.CompareAndSwap(s, s+1) {
+			return loop, true
+		}
+	}
+}
+
+// await looks for a new loop without sleeping.
+func (p *Pool) await(last uint64, spin int) (loop uint64, ok bool) {
+	for i := range spin + yields {
+		if loop, ok = p.tryJoin(last); ok {
+			return loop, true
+		}
+		if i < spin {
+			pause(20)
+		} else {
+			runtime.Gosched()
+		}
+	}
+	return 0, false
+}
+
+// sleep blocks until there is a new loop, which it joins, or the pool stops.
+func (p *Pool) sleep(h *helper, last uint64) (loop uint64, ok bool) {
+	for {
+		// Announce first, look again second: a loop that opens after the look
+		// finds the helper asleep.
+		h.asleep.Store(true)
+		loop, ok = p.tryJoin(last)
+		if ok || p.state.Load()&stopped != 0 {
+			if !h.asleep.CompareAndSwap(true, false) {
+				<-h.wake // somebody has already sent for us
+			}
+			return loop, ok
+		}
+		<-h.wake
+		if loop, ok = p.tryJoin(last); ok {
+			return loop, true
+		}
+		if p.state.Load()&stopped != 0 {
+			return 0, false
+		}
+		// Woken for a loop that the others have finished already.
+	}
+}
