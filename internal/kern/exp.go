@@ -57,6 +57,52 @@ func SwiGLU(dst, gate, up []float32) {
 	swiGLU(dst, gate[:len(dst)], up[:len(dst)])
 }
 
+// The SIMD tiers do whole vectors. What does not fill one goes through the same
+// code in a padded vector, so that no exponential depends on its position.
+
+func expInto(dst, x []float32, shift float32) float32 {
+	lanes := expLanes()
+	if lanes == 1 {
+		return expIntoGeneric(dst, x, shift)
+	}
+	var sum float32
+	n := len(dst) &^ (lanes - 1)
+	if n > 0 {
+		sum = expVectors(dst[:n], x, shift)
+	}
+	if n < len(dst) {
+		var pad [maxExpLanes]float32
+		k := copy(pad[:], x[n:])
+		expVectors(pad[:], pad[:], shift)
+		copy(dst[n:], pad[:k])
+		for _, e := range pad[:k] {
+			sum += e
+		}
+	}
+	return sum
+}
+
+func swiGLU(dst, gate, up []float32) {
+	lanes := expLanes()
+	if lanes == 1 {
+		swiGLUGeneric(dst, gate, up)
+		return
+	}
+	n := len(dst) &^ (lanes - 1)
+	if n > 0 {
+		swiGLUVectors(dst[:n], gate, up)
+	}
+	if n < len(dst) {
+		var g, u [maxExpLanes]float32
+		copy(g[:], gate[n:])
+		copy(u[:], up[n:])
+		swiGLUVectors(g[:], g[:], u[:])
+		copy(dst[n:], g[:])
+	}
+}
+
+const maxExpLanes = 16
+
 func expGeneric(x float32) float32 {
 	switch {
 	case x < expMin:

@@ -1,10 +1,7 @@
 package kern
 
-func swiGLU(dst, gate, up []float32)       { swiGLUGeneric(dst, gate, up) }
 func f16ToF32(dst []float32, src []uint16) { f16ToF32Generic(dst, src) }
 func f32ToF16(dst []uint16, src []float32) { f32ToF16Generic(dst, src) }
-
-func expInto(dst, x []float32, shift float32) float32 { return expIntoGeneric(dst, x, shift) }
 
 func scoresF16(dst, q []float32, k []uint16, stride int) { scoresF16Generic(dst, q, k, stride) }
 

@@ -3,8 +3,8 @@
 #include "textflag.h"
 
 // Element-wise kernels and reductions of vectors. They are bound by loads and
-// stores, so AVX2 serves both x86 tiers; only the dot product, which has work
-// enough between loads, comes in AVX-512 as well.
+// stores, so AVX2 serves both x86 tiers; only the dot product comes in AVX-512 as
+// well.
 
 DATA negInf<>+0(SB)/4, $0xff800000
 GLOBL negInf<>(SB), RODATA|NOPTR, $4
@@ -58,8 +58,8 @@ GLOBL unpack8<>(SB), RODATA|NOPTR, $32
 	VADDPS o(DI), a, a   \
 	VMOVUPS a, o(DI)
 
-// func axpyAVX2(y []float32, a float32, x []float32)
-TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
+// func axpySIMD(y []float32, a float32, x []float32)
+TEXT ·axpySIMD(SB), NOSPLIT, $0-56
 	MOVQ y_base+0(FP), DI
 	MOVQ y_len+8(FP), CX
 	VBROADCASTSS a+24(FP), Y15
@@ -73,8 +73,8 @@ TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
 	VADDPS o(DI), a, a \
 	VMOVUPS a, o(DI)
 
-// func addAVX2(dst, x []float32)
-TEXT ·addAVX2(SB), NOSPLIT, $0-48
+// func addSIMD(dst, x []float32)
+TEXT ·addSIMD(SB), NOSPLIT, $0-48
 	MOVQ dst_base+0(FP), DI
 	MOVQ dst_len+8(FP), CX
 	MOVQ x_base+24(FP), SI
@@ -87,8 +87,8 @@ TEXT ·addAVX2(SB), NOSPLIT, $0-48
 	VMULPS o(DX), a, a \
 	VMOVUPS a, o(DI)
 
-// func mulAVX2(dst, x, s []float32)
-TEXT ·mulAVX2(SB), NOSPLIT, $0-72
+// func mulSIMD(dst, x, s []float32)
+TEXT ·mulSIMD(SB), NOSPLIT, $0-72
 	MOVQ dst_base+0(FP), DI
 	MOVQ dst_len+8(FP), CX
 	MOVQ x_base+24(FP), SI
@@ -102,8 +102,8 @@ TEXT ·mulAVX2(SB), NOSPLIT, $0-72
 	VMULPS o(DX), a, a   \
 	VMOVUPS a, o(DI)
 
-// func scaledMulAVX2(dst, x, w []float32, s float32)
-TEXT ·scaledMulAVX2(SB), NOSPLIT, $0-76
+// func scaledMulSIMD(dst, x, w []float32, s float32)
+TEXT ·scaledMulSIMD(SB), NOSPLIT, $0-76
 	MOVQ dst_base+0(FP), DI
 	MOVQ dst_len+8(FP), CX
 	MOVQ x_base+24(FP), SI
@@ -117,8 +117,8 @@ TEXT ·scaledMulAVX2(SB), NOSPLIT, $0-76
 	VMULPS o(DI), Y15, a \
 	VMOVUPS a, o(DI)
 
-// func scaleByAVX2(x []float32, s float32)
-TEXT ·scaleByAVX2(SB), NOSPLIT, $0-28
+// func scaleBySIMD(x []float32, s float32)
+TEXT ·scaleBySIMD(SB), NOSPLIT, $0-28
 	MOVQ x_base+0(FP), DI
 	MOVQ x_len+8(FP), CX
 	VBROADCASTSS s+24(FP), Y15
@@ -140,8 +140,8 @@ TEXT ·scaleByAVX2(SB), NOSPLIT, $0-28
 	VMOVUPS Y8, o(DI)    \
 	VMOVUPS Y10, o(SI)
 
-// func ropeAVX2(lo, hi, cos, sin []float32)
-TEXT ·ropeAVX2(SB), NOSPLIT, $0-96
+// func ropeSIMD(lo, hi, cos, sin []float32)
+TEXT ·ropeSIMD(SB), NOSPLIT, $0-96
 	MOVQ lo_base+0(FP), DI
 	MOVQ lo_len+8(FP), CX
 	MOVQ hi_base+24(FP), SI
@@ -157,8 +157,8 @@ TEXT ·ropeAVX2(SB), NOSPLIT, $0-96
 	VADDPS o(DI), a, a \
 	VMOVUPS a, o(DI)
 
-// func accumulateScaledAVX2(y []float32, d []int32, s float32)
-TEXT ·accumulateScaledAVX2(SB), NOSPLIT, $0-52
+// func accumulateScaledSIMD(y []float32, d []int32, s float32)
+TEXT ·accumulateScaledSIMD(SB), NOSPLIT, $0-52
 	MOVQ y_base+0(FP), DI
 	MOVQ y_len+8(FP), CX
 	MOVQ d_base+24(FP), SI
@@ -173,8 +173,8 @@ TEXT ·accumulateScaledAVX2(SB), NOSPLIT, $0-52
 	VMOVUPS o(SI), Y4 \
 	VMAXPS a, Y4, a
 
-// func maxOfAVX2(x []float32) float32
-TEXT ·maxOfAVX2(SB), NOSPLIT, $0-28
+// func maxOfSIMD(x []float32) float32
+TEXT ·maxOfSIMD(SB), NOSPLIT, $0-28
 	MOVQ x_base+0(FP), SI
 	MOVQ x_len+8(FP), CX
 	VBROADCASTSS negInf<>(SB), Y0
@@ -199,8 +199,8 @@ TEXT ·maxOfAVX2(SB), NOSPLIT, $0-28
 	VANDPS o(SI), Y15, Y4 \
 	VPMAXUD Y4, a, a
 
-// func absMaxBitsAVX2(x []float32) uint32
-TEXT ·absMaxBitsAVX2(SB), NOSPLIT, $0-28
+// func absMaxBitsSIMD(x []float32) uint32
+TEXT ·absMaxBitsSIMD(SB), NOSPLIT, $0-28
 	MOVQ x_base+0(FP), SI
 	MOVQ x_len+8(FP), CX
 	VBROADCASTSS magnitude<>(SB), Y15
@@ -304,10 +304,10 @@ done:
 	VMULPS    o(SI), Y15, a \
 	VCVTPS2DQ a, a
 
-// func quantizeAVX2(dst []int8, x []float32, inv float32)
+// func quantizeSIMD(dst []int8, x []float32, inv float32)
 //
 // The conversion rounds to nearest even, the default of MXCSR.
-TEXT ·quantizeAVX2(SB), NOSPLIT, $0-52
+TEXT ·quantizeSIMD(SB), NOSPLIT, $0-52
 	MOVQ dst_base+0(FP), DI
 	MOVQ dst_len+8(FP), CX
 	MOVQ x_base+24(FP), SI
