@@ -1,0 +1,227 @@
+// Package loader turns a .lamina file into a verified model: it checks that
+// every unit and tensor that the caller needs is there and reads whole units,
+// in visiting order, checked against their checksums.
+//
+// It knows files and names. It decodes nothing, keeps no bytes, and starts no
+// goroutine: the caller owns every buffer and decides who waits for the disk.
+// A [Model] is immutable after Open apart from its counters and safe for
+// concurrent use.
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/lamina-llm/lamina/weights"
+)
+
+// ErrIncomplete marks a file that is sound but lacks a unit or tensor that the
+// model needs.
+var ErrIncomplete = errors.New("incomplete model")
+
+// Need is a unit that a model cannot do without, and the tensors in it. The
+// unit may hold others.
+type Need struct {
+	Unit    string
+	Tensors []string
+}
+
+// Options say how a model is opened. The zero value takes all units of the
+// file in file order and leaves the page cache alone.
+type Options struct {
+	// Layout derives the needed units, in visiting order, from the file's
+	// "config" section. Unit i of the Model is then need i; other units of
+	// the file are ignored. Nil asks for nothing.
+	Layout func(config []byte) ([]Need, error)
+	// DropCache gives up the page cache of a unit after it was read, so that
+	// streaming does not push out the rest of the machine's files.
+	DropCache bool
+}
+
+// Unit is what is fetched at once, such as a transformer layer.
+type Unit struct {
+	Name    string
+	Bytes   int64            // length of the buffer that Fetch fills
+	Tensors []weights.Tensor // shared; not to be modified
+}
+
+// Stats are counters since Open.
+type Stats struct {
+	Bytes  int64         // read by Fetch and ReadSpan, failed reads not included
+	Reads  int64         // Fetch and ReadSpan calls that succeeded
+	Errors int64         // that failed, cancelled ones not included
+	Time   time.Duration // spent reading and checking, summed over callers
+}
+
+// Model is an open model file.
+type Model struct {
+	file  *weights.File
+	opt   Options
+	units []Unit
+	index []int // of units in the file
+
+	bytes, reads, fails, nanos atomic.Int64
+}
+
+// Open opens the model at path. Errors wrap [ErrIncomplete], a sentinel of
+// package weights, a system error, or what Options.Layout returned.
+func Open(path string, o Options) (*Model, error) {
+	f, err := weights.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return open(f, o)
+}
+
+// OpenReaderAt opens a model of size bytes inside r, such as one embedded in
+// the program; name stands for its path in errors. r must be safe for
+// concurrent use.
+func OpenReaderAt(r io.ReaderAt, size int64, name string, o Options) (*Model, error) {
+	f, err := weights.OpenReaderAt(r, size, name)
+	if err != nil {
+		return nil, err
+	}
+	return open(f, o)
+}
+
+func open(f *weights.File, o Options) (*Model, error) {
+	m := &Model{file: f, opt: o}
+	if err := m.layOut(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// layOut fills units and index.
+func (m *Model) layOut() error {
+	byName := make(map[string]int, len(m.file.Units()))
+	for i, u := range m.file.Units() {
+		byName[u.Name] = i
+	}
+	if m.opt.Layout == nil {
+		for i := range m.file.Units() {
+			m.add(i)
+		}
+		return nil
+	}
+	config, err := m.file.Section(weights.SectionConfig)
+	if err != nil {
+		return err
+	}
+	needs, err := m.opt.Layout(config)
+	if err != nil {
+		return fmt.Errorf("loader: open %s: %w", m.file.Name(), err)
+	}
+	missing := func(what string) error {
+		return fmt.Errorf("loader: open %s: %w: no %s: pack it again", m.file.Name(), ErrIncomplete, what)
+	}
+	for _, n := range needs {
+		i, ok := byName[n.Unit]
+		if !ok {
+			return missing("unit " + n.Unit)
+		}
+		for _, name := range n.Tensors {
+			if t := m.file.Tensor(name); t == nil || t.Unit != i {
+				return missing("tensor " + name + " in unit " + n.Unit)
+			}
+		}
+		m.add(i)
+	}
+	return nil
+}
+
+func (m *Model) add(i int) {
+	u := m.file.Units()[i]
+	m.units = append(m.units, Unit{u.Name, u.Len, m.file.Tensors()[u.First : u.First+u.Count]})
+	m.index = append(m.index, i)
+}
+
+// Name returns the path of the file, or the name given to OpenReaderAt.
+func (m *Model) Name() string { return m.file.Name() }
+
+// Size returns the length of the file in bytes.
+func (m *Model) Size() int64 { return m.file.Size() }
+
+// Units returns the units in visiting order. The slice is shared.
+func (m *Model) Units() []Unit { return m.units }
+
+// Tensor returns the tensor of that name, or nil. It is shared.
+func (m *Model) Tensor(name string) *weights.Tensor { return m.file.Tensor(name) }
+
+// Section reads a named section, such as weights.SectionTokenizer. If there is
+// none, the error wraps fs.ErrNotExist.
+func (m *Model) Section(name string) ([]byte, error) { return m.file.Section(name) }
+
+// Fetch reads unit into dst, of at least Units()[unit].Bytes bytes, in one
+// read and checks every byte of it. After an error dst is undefined. It blocks
+// on the disk; ctx is looked at before and after, not during the read. If the
+// file was modified or replaced the error wraps weights.ErrChanged.
+func (m *Model) Fetch(ctx context.Context, unit int, dst []byte) error {
+	if unit < 0 || unit >= len(m.units) {
+		return fmt.Errorf("loader: %s: fetch of unit %d of %d", m.Name(), unit, len(m.units))
+	}
+	i := m.index[unit]
+	u := m.file.Units()[i]
+	err := m.read(ctx, u.Len, func() error { return m.file.ReadUnit(i, dst) })
+	if m.opt.DropCache {
+		m.file.DropCache(u.Off, u.Len)
+	}
+	return err
+}
+
+// ReadSpan reads one span of a tensor into dst, of at least s.Len bytes, and
+// checks it: for parts that are wanted without their unit. It otherwise
+// behaves like Fetch.
+func (m *Model) ReadSpan(ctx context.Context, dst []byte, s weights.Span) error {
+	err := m.read(ctx, int64(s.Len), func() error { return m.file.ReadSpan(dst, s) })
+	if m.opt.DropCache {
+		m.file.DropCache(s.Off, int64(s.Len))
+	}
+	return err
+}
+
+// read runs and counts one read, and on failure looks for the reason.
+func (m *Model) read(ctx context.Context, n int64, f func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	start := time.Now()
+	err := f()
+	m.nanos.Add(int64(time.Since(start)))
+	if err != nil {
+		m.fails.Add(1)
+		if changed := m.file.Changed(); changed != nil {
+			return fmt.Errorf("loader: %w; the read failed with: %w", changed, err)
+		}
+		return fmt.Errorf("loader: %w", err)
+	}
+	m.bytes.Add(n)
+	m.reads.Add(1)
+	return ctx.Err()
+}
+
+// TensorSpans appends to dst the spans of t as subslices of buf, which holds
+// what Fetch read for t's unit, and returns the extended slice. Each starts on
+// a 64-byte boundary relative to buf. It allocates only if dst is too short
+// and panics if buf is shorter than the unit.
+func (m *Model) TensorSpans(dst [][]byte, t *weights.Tensor, buf []byte) [][]byte {
+	return m.file.UnitSpans(dst, t, buf)
+}
+
+// Verify checks every byte of the file in 1 MiB of memory; see weights.File.
+func (m *Model) Verify(ctx context.Context, progress func(done, total int64)) error {
+	return m.file.Verify(ctx, progress)
+}
+
+// Stats returns the counters.
+func (m *Model) Stats() Stats {
+	return Stats{m.bytes.Load(), m.reads.Load(), m.fails.Load(), time.Duration(m.nanos.Load())}
+}
+
+// Close closes the file. No Fetch may be under way.
+func (m *Model) Close() error { return m.file.Close() }
