@@ -9,7 +9,16 @@ func ScoresF16(dst, q []float32, k []uint16, stride int) {
 	if len(dst) == 0 {
 		return
 	}
-	scoresF16(dst, q, strided(k, len(dst), len(q), stride), stride)
+	k = strided(k, len(dst), len(q), stride)
+	n := scoresVectors(dst, q, k, stride)
+	switch {
+	case n == 0:
+		scoresF16Generic(dst, q, k, stride)
+	case n < len(q):
+		for j := range dst {
+			dst[j] += dotF16Generic(q[n:], k[j*stride+n:])
+		}
+	}
 }
 
 // WeightedSumF16 adds len(p) weighted values to the output of one query head:
@@ -20,7 +29,10 @@ func WeightedSumF16(y, p []float32, v []uint16, stride int) {
 	if len(p) == 0 || len(y) == 0 {
 		return
 	}
-	weightedSumF16(y, p, strided(v, len(p), len(y), stride), stride)
+	v = strided(v, len(p), len(y), stride)
+	if n := weightedSumVectors(y, p, v, stride); n < len(y) {
+		weightedSumF16Generic(y[n:], p, v[n:], stride)
+	}
 }
 
 // keyBlock is how many keys or values the grouped kernels pass over before they
@@ -64,18 +76,22 @@ func strided(s []uint16, rows, width, stride int) []uint16 {
 
 func scoresF16Generic(dst, q []float32, k []uint16, stride int) {
 	for j := range dst {
-		row := k[j*stride:][:len(q)]
-		var s0, s1 float32
-		i := 0
-		for ; i+2 <= len(q); i += 2 {
-			s0 += q[i] * widen(row[i])
-			s1 += q[i+1] * widen(row[i+1])
-		}
-		if i < len(q) {
-			s0 += q[i] * widen(row[i])
-		}
-		dst[j] = s0 + s1
+		dst[j] = dotF16Generic(q, k[j*stride:])
 	}
+}
+
+func dotF16Generic(q []float32, k []uint16) float32 {
+	k = k[:len(q)]
+	var s0, s1 float32
+	i := 0
+	for ; i+2 <= len(q); i += 2 {
+		s0 += q[i] * widen(k[i])
+		s1 += q[i+1] * widen(k[i+1])
+	}
+	if i < len(q) {
+		s0 += q[i] * widen(k[i])
+	}
+	return s0 + s1
 }
 
 func weightedSumF16Generic(y, p []float32, v []uint16, stride int) {

@@ -1,0 +1,7 @@
+//go:build purego || !(amd64 || arm64)
+
+package kern
+
+func scoresVectors(dst, q []float32, k []uint16, stride int) int { return 0 }
+
+func weightedSumVectors(y, p []float32, v []uint16, stride int) int { return 0 }
