@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -118,7 +119,15 @@ func TestLies(t *testing.T) {
 	for i := dirOff; i+4 <= len(golden); i++ {
 		copy(buf, golden)
 		copy(buf[i:], "\xff\xff\xff\xff")
-		exercise(t, seal(buf))
+		seal(buf)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		openBytes(buf)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 64<<10 {
+			t.Fatalf("byte %d: Open of %d bytes allocated %d", i, len(buf), n)
+		}
+		exercise(t, buf)
 	}
 }
 
