@@ -1,0 +1,149 @@
+package residency
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lamina-llm/lamina/runtime/arena"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
+)
+
+// load fills what is resident and allocates the slots. Unpacked units come
+// first: their staging buffers are gone before anything else needs the memory,
+// which is what the plan's Peak counts on. On error everything that was
+// allocated stays in the store for free.
+func (s *Store[T]) load(ctx context.Context) error {
+	start := time.Now()
+	if err := s.loadUnpacked(ctx); err != nil {
+		return err
+	}
+	p := &s.o.Plan
+	if len(s.order) > 0 {
+		for range p.Slots {
+			slab, err := s.alloc(budget.Slots, p.SlotBytes-p.Slack)
+			if err != nil {
+				return fmt.Errorf("residency: slot of %s: %w", budget.FormatSize(p.SlotBytes), err)
+			}
+			s.slots = append(s.slots, slab)
+		}
+		s.free = append(s.free, s.slots...)
+	}
+	if err := s.loadPinned(ctx); err != nil {
+		return err
+	}
+	s.stats.LoadTime = time.Since(start)
+	s.log.Info("weights loaded", "pinned", s.stats.Pinned, "unpacked", s.stats.Unpacked,
+		"streamed", s.stats.Streamed, "bytes", s.stats.ResidentBytes, "took", s.stats.LoadTime)
+	return nil
+}
+
+// loadUnpacked decodes units through as many staging buffers as the budget has
+// room for beyond the plan, at least one.
+func (s *Store[T]) loadUnpacked(ctx context.Context) error {
+	p := &s.o.Plan
+	units := s.placed(plan.Unpacked)
+	if len(units) == 0 {
+		return nil
+	}
+	n := int(min(int64(min(s.o.Workers, len(units))), 1+max(0, p.Budget-p.Peak)/p.Staging))
+	staging := make(chan *arena.Slab, n)
+	defer func() {
+		for range len(staging) { // all are back: the group has ended
+			(<-staging).Free()
+		}
+	}()
+	for i := range n {
+		slab, err := s.alloc(budget.Slots, p.Staging-p.Slack)
+		if err != nil && i == 0 {
+			return fmt.Errorf("residency: staging buffer: %w", err)
+		}
+		if err != nil {
+			break // somebody else uses the room; the plan promised one
+		}
+		staging <- slab
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(len(staging))
+	for _, i := range units {
+		g.Go(func() error {
+			buf := <-staging
+			defer func() { staging <- buf }()
+			coded := buf.Bytes()[:p.Units[i].CodedBytes]
+			slab, err := s.alloc(budget.Unpacked, p.Units[i].UnpackedBytes)
+			if err != nil {
+				return s.errorf(i, "allocating", err)
+			}
+			s.resident[i].slab = slab
+			if err := s.fetch(ctx, i, coded); err != nil {
+				return err
+			}
+			if s.resident[i].value, err = s.o.Binder.Unpack(i, coded, slab.Bytes()); err != nil {
+				return s.errorf(i, "unpacking", err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (s *Store[T]) loadPinned(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.o.Workers)
+	for _, i := range s.placed(plan.Pinned) {
+		g.Go(func() error {
+			slab, err := s.alloc(budget.Coded, s.o.Plan.Units[i].CodedBytes)
+			if err != nil {
+				return s.errorf(i, "allocating", err)
+			}
+			s.resident[i].slab = slab
+			if err := s.fetch(ctx, i, slab.Bytes()); err != nil {
+				return err
+			}
+			if s.resident[i].value, err = s.o.Binder.Bind(i, slab.Bytes()); err != nil {
+				return s.errorf(i, "binding", err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// alloc allocates n bytes and the plan's slack. Sizes come from a plan that
+// was checked, and what does not fit an int no ledger would lease.
+func (s *Store[T]) alloc(p budget.Purpose, n int64) (*arena.Slab, error) {
+	slab, err := arena.Alloc(s.o.Ledger, p, int(n), int(s.o.Plan.Slack))
+	if err == nil && s.o.HugePages {
+		slab.AdviseHuge()
+	}
+	return slab, err
+}
+
+func (s *Store[T]) fetch(ctx context.Context, unit int, dst []byte) error {
+	if err := ctx.Err(); err != nil {
+		return s.errorf(unit, "reading", err)
+	}
+	if err := s.o.Source.Fetch(ctx, unit, dst); err != nil {
+		return s.errorf(unit, "reading", err)
+	}
+	return nil
+}
+
+// errorf says which unit failed and in what.
+func (s *Store[T]) errorf(unit int, doing string, err error) error {
+	return fmt.Errorf("residency: unit %d (%s): %s: %w", unit, s.o.Plan.Units[unit].Name, doing, err)
+}
+
+// placed returns the units with one placement, in visiting order.
+func (s *Store[T]) placed(place plan.Placement) []int {
+	var units []int
+	for i, u := range s.o.Plan.Units {
+		if u.Placement == place {
+			units = append(units, i)
+		}
+	}
+	return units
+}

@@ -1,0 +1,56 @@
+package residency
+
+import (
+	"time"
+
+	"github.com/lamina-llm/lamina/runtime/plan"
+)
+
+// Stats is a picture of a store. Counters only grow.
+type Stats struct {
+	Pinned        int           `json:"pinned"` // units by placement
+	Unpacked      int           `json:"unpacked"`
+	Streamed      int           `json:"streamed"`
+	ResidentBytes int64         `json:"resident_bytes"` // in buffers of pinned and unpacked units
+	LoadTime      time.Duration `json:"load_ns"`        // that Open took
+
+	Slots int `json:"slots"`  // all
+	Ready int `json:"ready"`  // slots read ahead and not yet acquired
+	InUse int `json:"in_use"` // slots acquired
+	Refs  int `json:"refs"`   // acquired and not released, resident units included
+
+	Reads     uint64        `json:"reads"`      // ended while streaming, failed ones included
+	BytesRead uint64        `json:"bytes_read"` // coded bytes of those that succeeded
+	Errors    uint64        `json:"errors"`     // reads that failed
+	Dropped   uint64        `json:"dropped"`    // reads in vain, because the visitor went elsewhere
+	Hits      uint64        `json:"hits"`       // Acquire found its unit in memory
+	Waits     uint64        `json:"waits"`      // Acquire had to wait
+	WaitTime  time.Duration `json:"wait_ns"`    // sum of all waits
+}
+
+// count adds one unit of the plan.
+func (st *Stats) count(u plan.Placed) {
+	switch u.Placement {
+	case plan.Pinned:
+		st.Pinned++
+	case plan.Unpacked:
+		st.Unpacked++
+	case plan.Streamed:
+		st.Streamed++
+	}
+	st.ResidentBytes += u.Resident
+}
+
+// Stats returns the state of the store at one moment.
+func (s *Store[T]) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Slots, st.InUse, st.Refs = len(s.slots), len(s.held), s.refs
+	for _, r := range s.queue {
+		if r.ready {
+			st.Ready++
+		}
+	}
+	return st
+}
