@@ -8,7 +8,8 @@ import (
 	"github.com/lamina-llm/lamina/internal/cpu/cputest"
 )
 
-// bench runs f on every tier for every n; bytes is what one element moves.
+// bench runs f on every tier for every n; bytes is what an element of the main
+// operands occupies.
 func bench(b *testing.B, bytes int, ns []int, f func(n int)) {
 	cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
 		for _, n := range ns {
@@ -22,12 +23,140 @@ func bench(b *testing.B, bytes int, ns []int, f func(n int)) {
 	})
 }
 
+// widths are those of a small and a large hidden state.
+var widths = []int{576, 4096}
+
+func floats(n int) []float32 {
+	x := make([]float32, n)
+	r := rng(n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+func BenchmarkDot(b *testing.B) {
+	x, y := floats(4096), floats(4096)
+	bench(b, 8, widths, func(n int) { Dot(x[:n], y) })
+}
+
+func BenchmarkAxpy(b *testing.B) {
+	x, y := floats(4096), floats(4096)
+	bench(b, 8, widths, func(n int) { Axpy(y[:n], 1e-9, x) })
+}
+
+func BenchmarkMulInto(b *testing.B) {
+	x, y, z := floats(4096), floats(4096), floats(4096)
+	bench(b, 12, widths, func(n int) { MulInto(z[:n], x, y) })
+}
+
+func BenchmarkRMSNorm(b *testing.B) {
+	x, w, y := floats(4096), floats(4096), floats(4096)
+	bench(b, 12, widths, func(n int) { RMSNorm(y, x[:n], w, 1e-5) })
+}
+
+func BenchmarkRoPE(b *testing.B) {
+	x, c, s := floats(128), floats(64), floats(64)
+	bench(b, 4, []int{64, 128}, func(n int) { RoPE(x[:n], c[:n/2], s) })
+}
+
+func BenchmarkSwiGLU(b *testing.B) {
+	g, u, y := floats(4096), floats(4096), floats(4096)
+	bench(b, 12, widths, func(n int) { SwiGLU(y[:n], g, u) })
+}
+
+func BenchmarkSoftmax(b *testing.B) {
+	in, x := floats(4096), floats(4096)
+	bench(b, 4, []int{256, 4095}, func(n int) {
+		copy(x, in[:n])
+		Softmax(x[:n])
+	})
+}
+
+func BenchmarkMaxIndex(b *testing.B) {
+	x := floats(49152)
+	bench(b, 4, []int{49152}, func(n int) { MaxIndex(x[:n]) })
+}
+
+func BenchmarkF16ToF32(b *testing.B) {
+	x, h := floats(4096), make([]uint16, 4096)
+	F32ToF16(h, x)
+	bench(b, 6, widths, func(n int) { F16ToF32(x[:n], h) })
+}
+
+func BenchmarkF32ToF16(b *testing.B) {
+	x, h := floats(4096), make([]uint16, 4096)
+	bench(b, 6, widths, func(n int) { F32ToF16(h[:n], x) })
+}
+
+func BenchmarkQuantizeI8(b *testing.B) {
+	x, q := floats(4096), make([]int8, 4096)
+	bench(b, 5, widths, func(n int) { QuantizeI8(q, x[:n]) })
+}
+
+func BenchmarkAccumulateScaled(b *testing.B) {
+	y, d := floats(4096), make([]int32, 4096)
+	bench(b, 12, widths, func(n int) { AccumulateScaled(y[:n], d, 1e-9) })
+}
+
+// BenchmarkAttention runs the four query heads of one key head of 64 over n
+// positions, head by head and as a group.
+func BenchmarkAttention(b *testing.B) {
+	const nq, size, kvHeads = 4, 64, 3
+	for _, n := range []int{256, 8192} {
+		k := make([]uint16, n*size*kvHeads)
+		F32ToF16(k, floats(len(k)))
+		q, s, y := floats(nq*size), make([]float32, nq*n), make([]float32, nq*size)
+		for name, f := range map[string]func(){
+			"op=scores/group=1": func() {
+				for h := range nq {
+					ScoresF16(s[h*n:(h+1)*n], q[h*size:(h+1)*size], k, size*kvHeads)
+				}
+			},
+			"op=scores/group=4": func() { ScoresF16x(s, q, k, nq, n, size*kvHeads) },
+			"op=sum/group=1": func() {
+				for h := range nq {
+					WeightedSumF16(y[h*size:(h+1)*size], s[h*n:(h+1)*n], k, size*kvHeads)
+				}
+			},
+			"op=sum/group=4": func() { WeightedSumF16x(y, s, k, nq, n, size*kvHeads) },
+		} {
+			b.Run(fmt.Sprintf("n=%d/%s", n, name), func(b *testing.B) {
+				cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+					b.SetBytes(int64(n * nq * size * 2))
+					for b.Loop() {
+						f()
+					}
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkMatMulF32(b *testing.B) {
+	const rows, cols = 576, 576
+	w := floats(rows * cols)
+	for _, n := range []int{1, 64} {
+		x, dst := floats(n*cols), make([]float32, n*rows)
+		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
+			cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+				for b.Loop() {
+					MatMulF32(dst, w, x, rows, cols, n)
+				}
+				b.ReportMetric(float64(rows*cols*n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gmac/s")
+			})
+		})
+	}
+}
+
+// BenchmarkMatMulU8S8 multiplies one panel, which fits the second-level cache,
+// with n tokens.
 func BenchmarkMatMulU8S8(b *testing.B) {
 	const rows, cols = 1024, 512
-	for _, n := range []int{1, 4, 8, 16, 64, 256} {
+	for _, n := range []int{1, 2, 4, 8, 12, 16, 32, 64, 256, 512} {
+		w, x := panel(b, rng(1), rows*cols, n*cols, false, true)
+		dst := make([]int32, rows*n)
 		b.Run(fmt.Sprintf("n=%d", n), func(b *testing.B) {
-			w, x := panel(b, rng(1), rows*cols, n*cols, false, true)
-			dst := make([]int32, rows*n)
 			cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
 				b.SetBytes(rows * cols)
 				for b.Loop() {
