@@ -79,7 +79,7 @@ func TestSlots(t *testing.T) {
 				src.mu.Unlock()
 			}
 			synctest.Wait()
-			fmt.Fprintf(&out, "%-14s %-42s %s\n", line, r.store.picture(), result)
+			out.WriteString(strings.TrimRight(fmt.Sprintf("%-14s %-42s %s", line, r.store.picture(), result), " ") + "\n")
 		}
 		fmt.Fprintf(&out, "%s\n", r.p.Title())
 		for _, u := range r.p.Units {
