@@ -33,7 +33,7 @@ func (m *Matrix) Dots(i int, act []int8, sum []int32, dst [][]int32, s *Scratch)
 		p0, _ := m.Block(i % m.Blocks())
 		c0, c1 := m.layout.Columns(p)
 		out := dst[p-p0]
-		_ = out[:(rows+rowBlock-1)/rowBlock*rowBlock]
+		_ = out[:padBlock(rows)]
 		return m.rows(i, p, rows, act[c0:c1], -m.Zero()*sum[p], out, nil, s)
 	}, func(p, row, col int, delta int32) {
 		p0, _ := m.Block(i % m.Blocks())
@@ -52,7 +52,7 @@ func (m *Matrix) Levels(i int, dst [][]uint8, outlier func(p, row, col int, delt
 	return m.walk(i, s, func(p, rows int) error {
 		c0, c1 := m.layout.Columns(p)
 		out := dst[p-p0]
-		_ = out[:(rows+rowBlock-1)/rowBlock*rowBlock*(c1-c0)]
+		_ = out[:padBlock(rows)*(c1-c0)]
 		return m.rows(i, p, rows, nil, 0, nil, out, s)
 	}, func(p, row, col int, delta int32) { outlier(p-p0, row, col, delta) })
 }
@@ -103,6 +103,9 @@ func (m *Matrix) outliers(data []byte, p0, p1, rows int, f func(p, row, col int,
 			return fmt.Errorf("%w: outlier list of panel %d is cut", ErrCorrupt, p)
 		}
 		data = data[n:]
+		if count > uint64(rows)*width/maxOutliers {
+			return fmt.Errorf("%w: %d outliers in %d rows", ErrCorrupt, count, rows)
+		}
 		at := uint64(0)
 		for range count {
 			gap, n := binary.Uvarint(data)
@@ -131,3 +134,6 @@ func (m *Matrix) outliers(data []byte, p0, p1, rows int, f func(p, row, col int,
 // maxDelta bounds what an outlier adds to its level, so that a row of int8
 // products cannot overflow 32 bits: 256 * 128 * (127 + 2^15) < 2^31.
 const maxDelta = 1 << 15
+
+// maxOutliers: at most one weight in so many may be an outlier.
+const maxOutliers = 8

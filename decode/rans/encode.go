@@ -45,8 +45,8 @@ func NewEncoder(rows, cols int, side *Side) (*Encoder, error) {
 		if err := side.Tables[i].slots(&e.start[i], &sym); err != nil {
 			return nil, err
 		}
-		for s, f := range side.Tables[i] {
-			if f > side.Tables[i][e.filler[i]] {
+		for s, f := range side.Tables[i].Freq {
+			if f > side.Tables[i].Freq[e.filler[i]] {
 				e.filler[i] = uint8(s)
 			}
 		}
@@ -92,6 +92,9 @@ func (e *Encoder) Chunk(dst []byte, i int, index [][]uint8, outliers [][]Outlier
 	for p := p0; p < p1; p++ {
 		c0, c1 := e.m.layout.Columns(p)
 		width, last := c1-c0, -1
+		if len(outliers[p-p0]) > rows*width/maxOutliers {
+			return nil, fmt.Errorf("%w: %d outliers in panel %d, at most one weight in %d may be one", ErrEncode, len(outliers[p-p0]), p, maxOutliers)
+		}
 		dst = binary.AppendUvarint(dst, uint64(len(outliers[p-p0])))
 		for _, o := range outliers[p-p0] {
 			at := o.Row*width + o.Col
@@ -163,11 +166,11 @@ func (e *Encoder) stream(x *[Lanes]uint32, index [][]uint8, g, p0, p1, r0, rows 
 				if side.Mode == Scalar {
 					s = u >> side.Planes
 				}
-				if s >= Alphabet || side.Tables[t][s] == 0 {
+				if s >= Alphabet || side.Tables[t].Freq[s] == 0 {
 					return nil, fmt.Errorf("%w: row %d column %d: symbol %d has no probability in table %d",
 						ErrEncode, r0+r, (g0+g)*Lanes+l, s, t)
 				}
-				f := uint32(side.Tables[t][s])
+				f := uint32(side.Tables[t].Freq[s])
 				v := x[l]
 				if v >= f<<8 {
 					at--

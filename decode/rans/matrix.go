@@ -16,6 +16,9 @@ const Slack = rowBlock*Lanes + 2*Lanes
 // Output slices are padded to whole blocks.
 const rowBlock = 16
 
+// padBlock rounds rows up to whole blocks.
+func padBlock(rows int) int { return (rows + rowBlock - 1) &^ (rowBlock - 1) }
+
 // next is the state transition of dependent quantisation, next[state][parity]
 // (H.266 and ISO/IEC 15938-17, 8 states). The quantiser in use is state & 1.
 var next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
@@ -25,15 +28,15 @@ var next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {
 type Matrix struct {
 	layout tile.Layout
 	side   *Side
-	tables []table // one per class
-	vec    []byte  // tables in the layout of the active tier's kernels
+	tables []slotTable // one per class
+	vec    []byte      // tables in the layout of the active tier's kernels
 	chunks []chunk
 	perm   []uint32 // coded column -> matrix column; nil is the identity
 }
 
-// table is what the reference decoder reads for one class: entry[q][slot]
+// slotTable is what the reference decoder reads for one class: entry[q][slot]
 // packs frequency (bits 0-7), slot - start (8-15) and symbol (16-19).
-type table struct {
+type slotTable struct {
 	entry [2][probOne]uint32
 }
 
@@ -55,7 +58,7 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matrix{layout: l, side: s, tables: make([]table, s.Classes())}
+	m := &Matrix{layout: l, side: s, tables: make([]slotTable, s.Classes())}
 	for c := range m.tables {
 		for q := range s.quantisers() {
 			if err := m.tables[c].fill(q, &s.Tables[c*s.quantisers()+q]); err != nil {
@@ -69,14 +72,14 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	return m, nil
 }
 
-func (t *table) fill(q int, f *Freqs) error {
+func (t *slotTable) fill(q int, f *Table) error {
 	var start [Alphabet]uint8
 	var sym [probOne]uint8
 	if err := f.slots(&start, &sym); err != nil {
 		return err
 	}
 	for slot, s := range sym {
-		t.entry[q][slot] = uint32(f[s]) | uint32(slot-int(start[s]))<<8 | uint32(s)<<16
+		t.entry[q][slot] = uint32(f.Freq[s]) | uint32(slot-int(start[s]))<<8 | uint32(s)<<16
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func vectorTables(s *Side) []byte {
 			for v := range Alphabet {
 				// In scalar mode the 16 entries repeat in each 128-bit lane, for VPSHUFB.
 				for rep := q * Alphabet; rep < Lanes; rep += Alphabet * (1 + 3*(nq-1)) {
-					small[rep+v], small[Lanes+rep+v] = f[v], start[v]
+					small[rep+v], small[Lanes+rep+v] = f.Freq[v], start[v]
 				}
 				if s.Mode == DQ {
 					u := uint8(v)

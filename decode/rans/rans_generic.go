@@ -42,7 +42,7 @@ func (m *Matrix) rowsGeneric(i, p, n int, act []int8, bias int32, dots []int32, 
 
 // stepScalar decodes one symbol per lane and returns the new position. A
 // stream that runs out is fed zeros; its position then shows that it overran.
-func stepScalar(t *table, lo, hi *[Lanes]uint8, data []byte, pos int, out *[Lanes]uint8) int {
+func stepScalar(t *slotTable, lo, hi *[Lanes]uint8, data []byte, pos int, out *[Lanes]uint8) int {
 	for l := range Lanes {
 		e := t.entry[0][lo[l]]
 		x := (e&0xff)*uint32(hi[l]) + e>>8&0xff
@@ -60,7 +60,7 @@ func stepScalar(t *table, lo, hi *[Lanes]uint8, data []byte, pos int, out *[Lane
 }
 
 // stepDQ is stepScalar with the table of the lane's quantiser.
-func stepDQ(t *table, lo, hi, dq *[Lanes]uint8, data []byte, pos int, out *[Lanes]uint8) int {
+func stepDQ(t *slotTable, lo, hi, dq *[Lanes]uint8, data []byte, pos int, out *[Lanes]uint8) int {
 	for l := range Lanes {
 		e := t.entry[dq[l]&1][lo[l]]
 		x := (e&0xff)*uint32(hi[l]) + e>>8&0xff

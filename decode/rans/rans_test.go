@@ -45,7 +45,7 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 			for range 4000 {
 				count[min(max(int(math.Round(r.NormFloat64()*sigma))+8, 0), 15)]++
 			}
-			f, err := FitFreqs(count, 0)
+			f, err := FitTable(count, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 					f := side.Tables[side.classOf(r0+row, g0+j/Lanes)*side.quantisers()+q]
 					sym := 0
 					for { // a symbol that the table can code
-						if sym = min(max(int(math.Round(r.NormFloat64()*spread))+8, 0), 15); f[sym] > 0 {
+						if sym = min(max(int(math.Round(r.NormFloat64()*spread))+8, 0), 15); f.Freq[sym] > 0 {
 							break
 						}
 					}
@@ -104,7 +104,7 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 						v = int32(recon(u, state[j]&1, planes)) - m.Zero()
 						state[j] = next[state[j]][u&1]
 					}
-					if r.IntN(500) == 0 {
+					if r.IntN(500) == 0 && len(outliers[p-p0]) < (r1-r0)*width/maxOutliers {
 						d := int32(r.IntN(400) - 200)
 						outliers[p-p0] = append(outliers[p-p0], Outlier{row, j, d})
 						v += d
@@ -144,7 +144,7 @@ func (s *sample) check(t *testing.T, r *rand.Rand) {
 	for i := range s.m.Chunks() {
 		r0, r1 := s.m.Band(i / s.m.Blocks())
 		p0, p1 := s.m.Block(i % s.m.Blocks())
-		padded := (r1 - r0 + rowBlock - 1) / rowBlock * rowBlock
+		padded := padBlock(r1 - r0)
 		dots, levels := make([][]int32, p1-p0), make([][]uint8, p1-p0)
 		got := make([][]int32, p1-p0)
 		for p := p0; p < p1; p++ {
@@ -186,7 +186,7 @@ func (s *sample) check(t *testing.T, r *rand.Rand) {
 // several bands and chunks of several panels.
 var cases = []struct{ rows, cols, band, depth int }{
 	{1, 1, 1, 1}, {15, 64, 16, 1}, {16, 65, 16, 1}, {17, 128, 17, 2}, {33, 192, 16, 1},
-	{40, 256, 40, 1}, {31, 320, 20, 2}, {50, 384, 64, 2}, {64, 576, 32, 3}, {20, 1100, 20, 4},
+	{40, 256, 40, 1}, {31, 320, 16, 2}, {50, 384, 64, 2}, {64, 576, 32, 3}, {20, 1100, 20, 4},
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -287,7 +287,7 @@ func TestDamage(t *testing.T) {
 func TestSideRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))
 	l := tile.Layout{Rows: 37, Cols: 130}
-	side := &Side{Mode: DQ, Planes: 2, Band: 10, Depth: 2,
+	side := &Side{Mode: DQ, Planes: 2, Band: 16, Depth: 2,
 		Row:   Scales{Base: 0.25, Frac: 4, Bits: 5, Code: make([]uint8, 37)},
 		Col:   Scales{Base: 2, Frac: 6, Bits: 7, Code: make([]uint8, 130)},
 		Order: make([]uint8, 130)}
@@ -317,7 +317,7 @@ func TestSideRoundTrip(t *testing.T) {
 	}
 }
 
-func TestFitFreqs(t *testing.T) {
+func TestFitTable(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 11))
 	for range 2000 {
 		var count [Alphabet]int64
@@ -331,7 +331,7 @@ func TestFitFreqs(t *testing.T) {
 		for _, c := range count {
 			total += float64(c)
 		}
-		f, err := FitFreqs(count, 0)
+		f, err := FitTable(count, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,14 +339,14 @@ func TestFitFreqs(t *testing.T) {
 		for s, c := range count {
 			if c > 0 {
 				entropy -= float64(c) / total * math.Log2(float64(c)/total)
-				length -= float64(c) / total * math.Log2(float64(f[s])/256)
+				length -= float64(c) / total * math.Log2(float64(f.Freq[s])/256)
 			}
 		}
-		if length > entropy+0.045 {
+		if length > entropy+0.03 {
 			t.Errorf("sigma %.2f: coded length %.3f, entropy %.3f: %v", sigma, length, entropy, f)
 		}
 	}
-	if _, err := FitFreqs([Alphabet]int64{}, 0); err != nil {
+	if _, err := FitTable([Alphabet]int64{}, 0); err != nil {
 		t.Errorf("no symbols at all: %v", err)
 	}
 }

@@ -35,11 +35,12 @@ func (m Mode) String() string {
 const (
 	MaxRows    = 1 << 24
 	MaxCols    = 1 << 20
-	MaxBand    = 1 << 12 // rows in one chunk
-	MaxDepth   = 64      // panels in one chunk
-	MaxClasses = 16      // probability classes of a matrix
-	maxFrac    = 6
-	maxBits    = 8
+	MaxClasses = 16 // probability classes of a matrix
+	// MaxBandPanels bounds rows x panels of one chunk (rows rounded up to 16),
+	// and so a decoded chunk to 1 MiB.
+	MaxBandPanels = 1 << 12
+	maxFrac       = 6
+	maxBits       = 8
 )
 
 // MaxPlanes returns how many raw low bit planes a mode may have, so that
@@ -101,7 +102,7 @@ func (s *Scales) Expand(dst []float32) {
 type Side struct {
 	Mode   Mode
 	Planes uint8 // raw low bit planes
-	Band   int   // rows of a chunk; the last band may be shorter
+	Band   int   // rows of a chunk, a multiple of 16 or all rows; the last band may be shorter
 	Depth  int   // panels of a chunk, coded one after another by the same states
 	Row    Scales
 	Col    Scales
@@ -110,7 +111,7 @@ type Side struct {
 	Order []uint8
 	// Tables holds one table per class in scalar mode, two (for the quantisers
 	// 0 and 1) in mode DQ: class c has Tables[c*n : (c+1)*n].
-	Tables []Freqs
+	Tables []Table
 	// RowClass[i] + GroupClass[g] is the class of row i in lane group g. Nil is all zero.
 	RowClass   []uint8
 	GroupClass []uint8
@@ -132,6 +133,7 @@ const (
 	flagRowClass
 	flagGroupClass
 	sideHeader = 24
+	tableBytes = Alphabet + Alphabet/2 // frequencies, then the order in 4 bits each
 )
 
 // validate checks s against the shape of its matrix.
@@ -146,10 +148,10 @@ func (s *Side) validate(l tile.Layout) error {
 		return bad("mode %d", s.Mode)
 	case int(s.Planes) > s.Mode.MaxPlanes():
 		return bad("%d raw planes in mode %v", s.Planes, s.Mode)
-	case s.Band < 1 || s.Band > MaxBand:
-		return bad("band of %d rows", s.Band)
-	case s.Depth < 1 || s.Depth > MaxDepth:
-		return bad("depth of %d panels", s.Depth)
+	case s.Band < 1 || s.Depth < 1 || padBlock(s.Band)*s.Depth > MaxBandPanels:
+		return bad("chunks of %d rows and %d panels", s.Band, s.Depth)
+	case s.Band < l.Rows && s.Band%rowBlock != 0:
+		return bad("bands of %d rows, want a multiple of %d", s.Band, rowBlock)
 	case len(s.Tables) == 0 || len(s.Tables)%s.quantisers() != 0 || s.Classes() > MaxClasses:
 		return bad("%d tables", len(s.Tables))
 	}
@@ -220,7 +222,8 @@ func (s *Side) AppendTo(dst []byte, l tile.Layout) ([]byte, error) {
 		dst = append(dst, sc.Frac, sc.Bits, 0, 0)
 	}
 	for i := range s.Tables {
-		dst = append(dst, s.Tables[i][:]...)
+		dst = append(dst, s.Tables[i].Freq[:]...)
+		dst = appendBits(dst, s.Tables[i].Order[:], 4)
 	}
 	dst = appendBits(dst, s.Row.Code, s.Row.Bits)
 	dst = appendBits(dst, s.Col.Code, s.Col.Bits)
@@ -251,12 +254,17 @@ func ParseSide(data []byte, l tile.Layout) (*Side, error) {
 		return nil, fmt.Errorf("%w: side information: mode %d, %d classes, %d x %d", ErrCorrupt, s.Mode, classes, l.Rows, l.Cols)
 	}
 	rest := data[sideHeader:]
-	if need := classes * s.quantisers() * Alphabet; len(rest) < need {
+	if need := classes * s.quantisers() * tableBytes; len(rest) < need {
 		return nil, fmt.Errorf("%w: side information ends inside its tables", ErrCorrupt)
 	}
-	s.Tables = make([]Freqs, classes*s.quantisers())
+	s.Tables = make([]Table, classes*s.quantisers())
 	for i := range s.Tables {
-		rest = rest[copy(s.Tables[i][:], rest):]
+		t := &s.Tables[i]
+		rest = rest[copy(t.Freq[:], rest):]
+		for j := range t.Order {
+			t.Order[j] = rest[j/2] >> (4 * (j % 2)) & 15
+		}
+		rest = rest[Alphabet/2:]
 	}
 	parts := []struct {
 		dst  *[]uint8

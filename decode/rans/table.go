@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Sizes that the format fixes.
@@ -19,49 +20,29 @@ const (
 // ErrTable marks a frequency table that breaks a rule of the format.
 var ErrTable = errors.New("rans: bad frequency table")
 
-// Freqs is a probability table: symbol s has probability Freqs[s]/256. The
-// frequencies add up to 256, so at least two symbols have one.
-type Freqs [Alphabet]uint8
-
-// order returns the symbols that occur, in the order in which they share out
-// the 256 slots: sorted by falling frequency (ties: lower symbol first), then
-// taken in turn from the front and from the back. Rare symbols so stand between
-// frequent ones, which keeps the number of symbols in an aligned bin of 16
-// slots at three or fewer for the distributions that weights have; that lets
-// 16-entry byte shuffles (AVX2, NEON) replace a 256-entry table.
-func (f *Freqs) order(dst *[Alphabet]uint8) (n int) {
-	var sorted [Alphabet]uint8
-	for s := range f {
-		if f[s] == 0 {
-			continue
-		}
-		i := n
-		for ; i > 0 && f[sorted[i-1]] < f[s]; i-- {
-			sorted[i] = sorted[i-1]
-		}
-		sorted[i] = uint8(s)
-		n++
-	}
-	for i, front, back := 0, 0, n-1; front <= back; i++ {
-		if i%2 == 0 {
-			dst[i] = sorted[front]
-			front++
-		} else {
-			dst[i] = sorted[back]
-			back--
-		}
-	}
-	return n
+// Table is a probability table: symbol s has probability Freq[s]/256 and owns
+// Freq[s] consecutive slots of 256; Order lists the symbols in the order of
+// their slots (a permutation; symbols without slots may stand anywhere).
+//
+// An aligned bin of 16 slots may touch at most three symbols. That lets
+// 16-entry byte shuffles (AVX2, NEON) replace a 256-entry table, and costs
+// nothing: rare symbols are put between frequent ones.
+type Table struct {
+	Freq  [Alphabet]uint8
+	Order [Alphabet]uint8
 }
 
 // slots writes the first slot of each symbol to start, the owner of each slot
 // to sym, and reports whether the table keeps the rules of the format.
-func (f *Freqs) slots(start *[Alphabet]uint8, sym *[probOne]uint8) error {
-	var order [Alphabet]uint8
-	n, at := f.order(&order), 0
-	for _, s := range order[:n] {
+func (t *Table) slots(start *[Alphabet]uint8, sym *[probOne]uint8) error {
+	at, seen := 0, 0
+	for _, s := range t.Order {
+		if s >= Alphabet || seen>>s&1 == 1 {
+			return fmt.Errorf("%w: the order %v is no permutation", ErrTable, t.Order)
+		}
+		seen |= 1 << s
 		start[s] = uint8(at)
-		for range f[s] {
+		for range t.Freq[s] {
 			if at == probOne {
 				return fmt.Errorf("%w: frequencies add up to more than %d", ErrTable, probOne)
 			}
@@ -86,24 +67,24 @@ func (f *Freqs) slots(start *[Alphabet]uint8, sym *[probOne]uint8) error {
 	return nil
 }
 
-// Validate reports whether f may stand in a bitstream.
-func (f *Freqs) Validate() error {
+// Validate reports whether t may stand in a bitstream.
+func (t *Table) Validate() error {
 	var start [Alphabet]uint8
 	var sym [probOne]uint8
-	return f.slots(&start, &sym)
+	return t.slots(&start, &sym)
 }
 
 // logRatio returns log2(b/a) for slots a < b.
 func logRatio(a, b int) float64 { return math.Log2(float64(b) / float64(a)) }
 
-// FitFreqs returns a valid table for symbols that were seen count[s] times,
+// FitTable returns a valid table for symbols that were seen count[s] times,
 // minimising the coded length of just those counts. Symbols never seen get no
 // slots. keep lists symbols that must stay codable even if unseen.
-func FitFreqs(count [Alphabet]int64, keep uint16) (Freqs, error) {
+func FitTable(count [Alphabet]int64, keep uint16) (Table, error) {
 	var total int64
 	for s, c := range count {
 		if c < 0 {
-			return Freqs{}, fmt.Errorf("%w: negative count", ErrTable)
+			return Table{}, fmt.Errorf("%w: negative count", ErrTable)
 		}
 		if c == 0 && keep>>s&1 == 1 {
 			count[s] = 1
@@ -122,19 +103,104 @@ func FitFreqs(count [Alphabet]int64, keep uint16) (Freqs, error) {
 			count[s], used, total = 1, used+1, total+1
 		}
 	}
-	f := apportion(count, total)
-	for tries := 0; f.Validate() != nil; tries++ {
-		if !repair(&f, count) || tries > 4*probOne {
-			return Freqs{}, fmt.Errorf("%w: no valid table near counts %v", ErrTable, count)
+	t := Table{Freq: apportion(count, total)}
+	for !t.arrange() {
+		// Too many rare symbols for the bins: let one grow.
+		if !t.grow() {
+			return Table{}, fmt.Errorf("%w: no valid order for counts %v", ErrTable, count)
 		}
 	}
-	return f, nil
+	return t, t.Validate()
+}
+
+// arrange finds an order that keeps the rule of the bins, by depth-first
+// search: the rarest symbol that still fits comes first. It reports false if
+// there is none (or none was found in reasonable time).
+func (t *Table) arrange() bool {
+	var rest []uint8
+	n := 0
+	for s := range uint8(Alphabet) {
+		if t.Freq[s] > 0 {
+			rest = append(rest, s)
+		}
+	}
+	slices.SortFunc(rest, func(a, b uint8) int { return int(t.Freq[a]) - int(t.Freq[b]) })
+	steps := 0
+	var place func(at, changes int) bool
+	place = func(at, changes int) bool {
+		if n == len(rest) {
+			return true
+		}
+		if steps++; steps > 50000 {
+			return false
+		}
+		if at%binSlots != 0 {
+			if changes++; changes >= binSyms {
+				return false
+			}
+		} else {
+			changes = 0
+		}
+		for i, last := n, -1; i < len(rest); i++ {
+			f := int(t.Freq[rest[i]])
+			if f == last {
+				continue // an equal symbol failed here already
+			}
+			last = f
+			// rest[:n] is placed; take rest[i] next and keep the others sorted.
+			s := rest[i]
+			copy(rest[n+1:i+1], rest[n:i])
+			rest[n] = s
+			n++
+			left := changes
+			if at/binSlots != (at+f)/binSlots {
+				left = 0
+			}
+			if place(at+f, left) {
+				return true
+			}
+			n--
+			copy(rest[n:i], rest[n+1:i+1])
+			rest[i] = s
+		}
+		return false
+	}
+	if !place(0, 0) {
+		return false
+	}
+	copy(t.Order[:], rest)
+	for s := range uint8(Alphabet) {
+		if t.Freq[s] == 0 {
+			t.Order[n] = s
+			n++
+		}
+	}
+	return true
+}
+
+// grow moves a slot from the commonest symbol to the rarest.
+func (t *Table) grow() bool {
+	rare, common := -1, 0
+	for s, f := range t.Freq {
+		if f > 0 && (rare < 0 || f < t.Freq[rare]) {
+			rare = s
+		}
+		if f > t.Freq[common] {
+			common = s
+		}
+	}
+	if t.Freq[common] <= binSlots {
+		return false
+	}
+	t.Freq[rare]++
+	t.Freq[common]--
+	return true
 }
 
 // apportion gives every counted symbol one slot and then each remaining slot
 // to the symbol whose coded length it shortens most (a convex problem, so the
 // greedy choice is the optimum).
-func apportion(count [Alphabet]int64, total int64) Freqs {
+func apportion(count [Alphabet]int64, total int64) (out [Alphabet]uint8) {
 	var f [Alphabet]int
 	left := probOne
 	for s, c := range count {
@@ -166,76 +232,8 @@ func apportion(count [Alphabet]int64, total int64) Freqs {
 		}
 		f[best]--
 	}
-	var out Freqs
 	for s := range f {
 		out[s] = uint8(f[s])
 	}
 	return out
-}
-
-// repair moves one slot between two symbols so that fewer bins are crowded, at
-// the least cost in coded length; it reports false when no move helps.
-func repair(f *Freqs, count [Alphabet]int64) bool {
-	now := crowding(f)
-	best, bestCost := *f, 0.0
-	found := false
-	for from := range f {
-		if f[from] < 2 {
-			continue
-		}
-		for to := range f {
-			if to == from || f[to] == 0 || f[to] == 255 {
-				continue
-			}
-			t := *f
-			t[from]--
-			t[to]++
-			c := crowding(&t)
-			if c >= now {
-				continue
-			}
-			cost := (float64(count[from])*logRatio(int(t[from]), int(f[from])) -
-				float64(count[to])*logRatio(int(f[to]), int(t[to]))) / float64(now-c)
-			if !found || cost < bestCost {
-				best, bestCost, found = t, cost, true
-			}
-		}
-	}
-	if found {
-		*f = best
-		return true
-	}
-	// A plateau: grow the rarest symbol at the expense of the commonest.
-	rare, common := -1, 0
-	for s := range f {
-		if f[s] > 0 && f[s] < 8 && (rare < 0 || f[s] < f[rare]) {
-			rare = s
-		}
-		if f[s] > f[common] {
-			common = s
-		}
-	}
-	if rare < 0 || f[common] < 16 {
-		return false
-	}
-	f[rare]++
-	f[common]--
-	return true
-}
-
-// crowding counts symbol changes beyond what the bins may hold.
-func crowding(f *Freqs) (excess int) {
-	var order [Alphabet]uint8
-	n, at := f.order(&order), 0
-	var changes [probOne / binSlots]int
-	for _, s := range order[:n-1] {
-		at += int(f[s])
-		if at%binSlots != 0 {
-			changes[at/binSlots]++
-		}
-	}
-	for _, c := range changes {
-		excess += max(0, c-(binSyms-1))
-	}
-	return excess
 }

@@ -29,7 +29,7 @@ type kernelArgs struct {
 }
 
 // zeroClass stands for the class array of a matrix that has none.
-var zeroClass [MaxBand]uint8
+var zeroClass [MaxBandPanels]uint8
 
 // vector runs kernel over n rows of panel p of chunk i.
 func (m *Matrix) vector(kernel func(*kernelArgs), stride, i, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {

@@ -1,0 +1,238 @@
+package decode
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/lamina-llm/lamina/internal/kern"
+)
+
+// Coded is the operator y = W x over coded chunks. Nothing decoded is kept
+// between calls.
+type Coded struct {
+	*Matrix
+	ws *Workspace
+}
+
+// NewCoded returns the operator of m in ws, whose size must cover m.
+func NewCoded(m *Matrix, ws *Workspace) *Coded { return &Coded{m, ws} }
+
+// Apply computes n products; see model.Linear. It returns an error that wraps
+// rans.ErrCorrupt if a chunk does not decode.
+func (c *Coded) Apply(dst, x []float32, n int) error {
+	rows, cols := c.Dims()
+	dst, x = dst[:n*rows], x[:n*cols]
+	a := c.quantise(c.ws, x, n)
+	clear(dst)
+	if n == 1 {
+		c.single(dst, a)
+	} else {
+		c.batch(dst, a)
+	}
+	if err := c.ws.takeErr(); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	c.finish(c.ws, dst, n)
+	return nil
+}
+
+// single decodes and multiplies in one go.
+func (c *Coded) single(dst []float32, a *activations) {
+	m, ws, panels := c.coded, c.ws, c.layout.Panels()
+	stride := padRows(c.layout.Rows)
+	if m.Bands() >= 2*ws.pool.Workers() || panels*stride > len(ws.dots) {
+		// Enough bands: each worker owns whole rows and needs no shared sums.
+		ws.pool.For(m.Bands(), func(worker, band int) {
+			if err := c.band(dst, a, &ws.worker[worker], band); err != nil {
+				ws.fail(worker, err)
+			}
+		})
+		return
+	}
+	ws.pool.For(m.Chunks(), func(worker, i int) {
+		w := &ws.worker[worker]
+		r0, r1 := m.Band(i / m.Blocks())
+		p0, p1 := m.Block(i % m.Blocks())
+		w.out = w.out[:0]
+		for p := p0; p < p1; p++ {
+			// Only the last band can need padding, so bands do not overlap here.
+			w.out = append(w.out, ws.dots[p*stride+r0:][:padRows(r1-r0)])
+		}
+		if err := m.Dots(i, a.q, a.sum, w.out, &w.scratch); err != nil {
+			ws.fail(worker, err)
+		}
+	})
+	const block = 1024
+	ws.pool.For((c.layout.Rows+block-1)/block, func(_, i int) {
+		r0 := i * block
+		r1 := min(r0+block, c.layout.Rows)
+		for p := range panels {
+			kern.AccumulateScaled(dst[r0:r1], ws.dots[p*stride+r0:p*stride+r1], a.scale[p])
+		}
+	})
+}
+
+// band multiplies the rows of one band with the only vector of a.
+func (c *Coded) band(dst []float32, a *activations, w *worker, band int) error {
+	m := c.coded
+	r0, r1 := m.Band(band)
+	room := padRows(r1 - r0)
+	for block := range m.Blocks() {
+		p0, p1 := m.Block(block)
+		w.out = w.out[:0]
+		for p := p0; p < p1; p++ {
+			w.out = append(w.out, w.dots[(p-p0)*room:(p-p0+1)*room])
+		}
+		if err := m.Dots(band*m.Blocks()+block, a.q, a.sum, w.out, &w.scratch); err != nil {
+			return err
+		}
+		for p := p0; p < p1; p++ {
+			kern.AccumulateScaled(dst[r0:r1], w.out[p-p0][:r1-r0], a.scale[p])
+		}
+	}
+	return nil
+}
+
+// batch decodes a few chunks at a time, one per worker, and multiplies them
+// with all vectors.
+func (c *Coded) batch(dst []float32, a *activations) {
+	m, ws := c.coded, c.ws
+	workers := ws.pool.Workers()
+	for first := 0; first < m.Chunks(); first += workers {
+		round := min(workers, m.Chunks()-first)
+		ws.pool.For(round, func(_, i int) {
+			if err := c.decode(&ws.worker[i], first+i); err != nil {
+				ws.fail(i, err)
+			}
+		})
+		for i := 0; i < round; {
+			// Chunks of one band are multiplied together, in panel order.
+			band, j := (first+i)/m.Blocks(), i+1
+			for j < round && (first+j)/m.Blocks() == band {
+				j++
+			}
+			r0, r1 := m.Band(band)
+			blocks, from := (r1-r0+rowBlock-1)/rowBlock, i
+			ws.pool.For(blocks, func(worker, b int) {
+				lo := b * rowBlock
+				hi := min(lo+rowBlock, r1-r0)
+				for k := from; k < j; k++ {
+					c.multiply(dst, a, &ws.worker[k], ws.worker[worker].dots, (first+k)%m.Blocks(), r0, lo, hi)
+				}
+			})
+			i = j
+		}
+	}
+}
+
+// decode fills w's slab with the levels of chunk i.
+func (c *Coded) decode(w *worker, i int) error {
+	m := c.coded
+	r0, r1 := m.Band(i / m.Blocks())
+	p0, p1 := m.Block(i % m.Blocks())
+	w.levels, w.sparse = w.levels[:0], w.sparse[:0]
+	at := 0
+	for p := p0; p < p1; p++ {
+		c0, c1 := c.layout.Columns(p)
+		size := padRows(r1-r0) * (c1 - c0)
+		w.levels = append(w.levels, w.slab[at:at+size])
+		at += size
+	}
+	return m.Levels(i, w.levels, func(p, row, col int, delta int32) {
+		w.sparse = append(w.sparse, outlier{int32(p), int32(row), int32(col), delta})
+	}, &w.scratch)
+}
+
+// multiply adds the products of rows [lo, hi) of the decoded chunk in w to dst.
+func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, lo, hi int) {
+	p0, p1 := c.coded.Block(block)
+	for p := p0; p < p1; p++ {
+		c0, c1 := c.layout.Columns(p)
+		levels := w.levels[p-p0][lo*(c1-c0) : hi*(c1-c0)]
+		c.panel(dst, a, levels, w.sparse, dots, p, p-p0, r0, lo, hi)
+	}
+}
+
+// Rows decodes single rows: dst[t*cols : (t+1)*cols] = row ids[t] of W. Each
+// band is decoded once however many of its rows are wanted.
+func (c *Coded) Rows(dst []float32, ids []int32) error {
+	m, ws := c.coded, c.ws
+	rows, cols := c.Dims()
+	for t, id := range ids {
+		if id < 0 || int(id) >= rows {
+			return fmt.Errorf("decode: row %d of %d", id, rows)
+		}
+		clear(dst[t*cols : (t+1)*cols])
+	}
+	ws.pool.For(m.Bands(), func(worker, band int) {
+		r0, r1 := m.Band(band)
+		wanted := func(id int32) bool { return int(id) >= r0 && int(id) < r1 }
+		if !slices.ContainsFunc(ids, wanted) {
+			return
+		}
+		w := &ws.worker[worker]
+		for block := range m.Blocks() {
+			if err := c.decode(w, band*m.Blocks()+block); err != nil {
+				ws.fail(worker, err)
+				return
+			}
+			for t, id := range ids {
+				if wanted(id) {
+					c.row32(dst[t*cols:(t+1)*cols], w, block, int(id)-r0, c.row[id])
+				}
+			}
+		}
+	})
+	if err := ws.takeErr(); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}
+
+// row32 writes the weights of one row of the decoded chunk in w to dst.
+func (c *Coded) row32(dst []float32, w *worker, block, r int, scale float32) {
+	p0, p1 := c.coded.Block(block)
+	place := func(j int) int {
+		if c.perm != nil {
+			return int(c.perm[j])
+		}
+		return j
+	}
+	for p := p0; p < p1; p++ {
+		c0, c1 := c.layout.Columns(p)
+		levels := w.levels[p-p0][r*(c1-c0) : (r+1)*(c1-c0)]
+		for j := c0; j < min(c1, c.layout.Cols); j++ {
+			dst[place(j)] = float32(int32(levels[j-c0])-c.zero) * c.col[j] * scale
+		}
+		for _, o := range rowOutliers(w.sparse, p-p0, r, r+1) {
+			j := c0 + int(o.col)
+			dst[place(j)] = float32(int32(levels[o.col])-c.zero+o.delta) * c.col[j] * scale
+		}
+	}
+}
+
+// panel multiplies rows [lo, hi) of a band that starts at row r0 with panel p
+// of every vector, outliers of the list's panel sp included.
+func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, sparse []outlier, dots []int32, p, sp, r0, lo, hi int) {
+	c0, c1 := m.layout.Columns(p)
+	padded, panels, rows := m.layout.Padded(), m.layout.Panels(), hi-lo
+	dots = dots[:a.n*rows]
+	if a.n == 1 {
+		kern.DotsU8S8(dots, levels, a.q[c0:c1], rows, c1-c0)
+	} else {
+		kern.MatMulU8S8(dots, levels, a.q[c0:], rows, c1-c0, a.n, padded)
+	}
+	for _, o := range rowOutliers(sparse, sp, lo, hi) {
+		for t := range a.n {
+			dots[t*rows+int(o.row)-lo] += o.delta * int32(a.q[t*padded+c0+int(o.col)])
+		}
+	}
+	for t := range a.n {
+		d, bias := dots[t*rows:(t+1)*rows], m.zero*a.sum[t*panels+p]
+		for i := range d {
+			d[i] -= bias
+		}
+		at := t*m.layout.Rows + r0 + lo
+		kern.AccumulateScaled(dst[at:at+rows], d, a.scale[t*panels+p])
+	}
+}

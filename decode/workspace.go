@@ -1,0 +1,113 @@
+package decode
+
+import (
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/tile"
+)
+
+// Workspace is the memory that operators work in. One workspace serves all
+// operators of a model, one Apply at a time.
+type Workspace struct {
+	pool   Pool
+	acts   activations
+	q      []int8
+	scale  []float32
+	sum    []int32
+	dots   []int32
+	err    []error // per worker, of the running Apply
+	worker []worker
+}
+
+// worker is what one worker of the pool works with.
+type worker struct {
+	scratch rans.Scratch
+	x       []float32 // one input vector, scaled
+	dots    []int32   // panel sums of one chunk, or of a row block for the batch
+	out     [][]int32
+	slab    []uint8 // decoded levels of one chunk
+	levels  [][]uint8
+	sparse  []outlier
+}
+
+// outlier is one entry of a chunk's sparse list.
+type outlier struct {
+	panel, row, col int32
+	delta           int32
+}
+
+// Size bounds the operators and batches that a workspace must serve.
+type Size struct {
+	Batch      int // vectors of one Apply
+	Cols       int // of the widest matrix
+	ChunkCells int // levels of the largest chunk: rows x padded columns
+}
+
+// Grow raises s so that it also serves m.
+func (s *Size) Grow(m *Matrix) {
+	s.Cols = max(s.Cols, m.layout.Padded())
+	c := m.coded
+	for b := range c.Blocks() {
+		p0, p1 := c.Block(b)
+		c0, _ := m.layout.Columns(p0)
+		_, c1 := m.layout.Columns(p1 - 1)
+		r0, r1 := c.Band(0)
+		s.ChunkCells = max(s.ChunkCells, padRows(r1-r0)*(c1-c0))
+	}
+}
+
+// Bytes returns the memory that a workspace of this size takes with the given
+// number of workers.
+func (s Size) Bytes(workers int) int64 {
+	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
+	n, w := int64(s.Batch), int64(workers)
+	return n*int64(s.Cols) + n*panels*8 + maxDotCells*4 +
+		w*(int64(s.Cols)*4+int64(s.ChunkCells)+int64(max(dotCells, s.Batch*rowBlock))*4)
+}
+
+// dotCells is the room for the panel sums of one chunk.
+const dotCells = rans.MaxBandPanels
+
+// NewWorkspace allocates a workspace. The caller has leased Size.Bytes.
+func NewWorkspace(pool Pool, s Size) *Workspace {
+	panels := tile.Layout{Rows: 1, Cols: s.Cols}.Panels()
+	ws := &Workspace{
+		pool:  pool,
+		q:     make([]int8, s.Batch*s.Cols),
+		scale: make([]float32, s.Batch*panels),
+		sum:   make([]int32, s.Batch*panels),
+		dots:  make([]int32, maxDotCells),
+		err:   make([]error, pool.Workers()),
+	}
+	ws.worker = make([]worker, pool.Workers())
+	for i := range ws.worker {
+		ws.worker[i] = worker{
+			x:      make([]float32, s.Cols),
+			dots:   make([]int32, max(dotCells, s.Batch*rowBlock)),
+			slab:   make([]uint8, s.ChunkCells),
+			out:    make([][]int32, 0, tile.MaxGroups),
+			levels: make([][]uint8, 0, tile.MaxGroups),
+		}
+	}
+	return ws
+}
+
+// fail records the first error of a worker.
+func (ws *Workspace) fail(worker int, err error) {
+	if ws.err[worker] == nil {
+		ws.err[worker] = err
+	}
+}
+
+// takeErr returns the first error of the last Apply and clears them all.
+func (ws *Workspace) takeErr() (err error) {
+	for i, e := range ws.err {
+		if err == nil {
+			err = e
+		}
+		ws.err[i] = nil
+	}
+	return err
+}
+
+// padRows rounds rows up to whole blocks of the decoder.
+func padRows(rows int) int { return (rows + 15) &^ 15 }
