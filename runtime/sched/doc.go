@@ -2,12 +2,12 @@
 //
 // Generating one token issues hundreds of loops of 20 to 100 microseconds each,
 // so starting one must cost about a microsecond. The caller is worker 0 and
-// never waits for a worker that has not begun: helpers join a loop that is
+// never waits for a worker that has not begun: followers join a loop that is
 // still open and take chunks of it from a shared counter, and the caller only
 // waits for those that joined. On a machine whose cores are busy elsewhere the
 // caller simply does more of the work itself.
 //
-// Between loops helpers spin for some microseconds, less each time that was in
+// Between loops followers spin for some microseconds, less each time that was in
 // vain, and then sleep until they are woken.
 //
 // The pool sets no policy: it has no queue, no priorities and no contexts.

@@ -12,7 +12,7 @@ import (
 // them. It implements model.Pool.
 type Pool struct {
 	workers int
-	helpers []*helper // workers 1 to workers-1
+	followers []*follower // workers 1 to workers-1
 	wg      sync.WaitGroup
 
 	mu sync.Mutex // held by the caller whose loop runs
@@ -23,7 +23,7 @@ type Pool struct {
 	n     int64
 	chunk int64
 	fail  atomic.Pointer[Panic]
-	done  chan struct{} // the last helper to leave wakes a sleeping caller
+	done  chan struct{} // the last follower to leave wakes a sleeping caller
 
 	_     [64]byte // the two words below are shared by all; each has its cache line
 	state atomic.Uint64
@@ -32,19 +32,19 @@ type Pool struct {
 	_     [56]byte
 }
 
-// The state word. The upper half counts loops, so that a helper tells a new
+// The state word. The upper half counts loops, so that a follower tells a new
 // loop from one it has left already.
 const (
-	activeMask = 1<<16 - 1 // helpers inside the loop
-	open       = 1 << 16   // helpers may join
+	activeMask = 1<<16 - 1 // followers inside the loop
+	open       = 1 << 16   // followers may join
 	sleeping   = 1 << 17   // the caller sleeps on done
-	stopped    = 1 << 18   // the pool is closed; helpers exit
+	stopped    = 1 << 18   // the pool is closed; followers exit
 	loopShift  = 32
 )
 
-// helper is a worker other than the caller.
-type helper struct {
-	asleep atomic.Bool   // set by the helper, cleared by whoever then sends on wake
+// follower is a worker other than the caller.
+type follower struct {
+	asleep atomic.Bool   // set by the follower, cleared by whoever then sends on wake
 	wake   chan struct{} // capacity 1
 	_      [40]byte
 }
@@ -75,9 +75,9 @@ func New(workers int) *Pool {
 	}
 	p := &Pool{workers: workers, done: make(chan struct{}, 1)}
 	for w := 1; w < workers; w++ {
-		h := &helper{wake: make(chan struct{}, 1)}
-		p.helpers = append(p.helpers, h)
-		p.wg.Go(func() { p.help(h, w) })
+		h := &follower{wake: make(chan struct{}, 1)}
+		p.followers = append(p.followers, h)
+		p.wg.Go(func() { p.follow(h, w) })
 	}
 	return p
 }
@@ -103,12 +103,12 @@ func (p *Pool) For(n int, f func(worker, i int)) {
 	p.chunk = max(1, int64(n/(8*p.workers)))
 	p.next.Store(0)
 	s := p.state.Load()
-	alone := n == 1 || len(p.helpers) == 0 || s&stopped != 0
+	alone := n == 1 || len(p.followers) == 0 || s&stopped != 0
 	if alone {
 		p.work(0)
 	} else {
 		p.state.Store((s>>loopShift+1)<<loopShift | open)
-		p.rouse(min(n-1, len(p.helpers)))
+		p.rouse(min(n-1, len(p.followers)))
 		p.share()
 	}
 	p.f = nil // release what the closure holds
@@ -117,9 +117,9 @@ func (p *Pool) For(n int, f func(worker, i int)) {
 	}
 }
 
-// rouse wakes up to n helpers that sleep.
+// rouse wakes up to n followers that sleep.
 func (p *Pool) rouse(n int) {
-	for _, h := range p.helpers[:n] {
+	for _, h := range p.followers[:n] {
 		if h.asleep.Load() && h.asleep.CompareAndSwap(true, false) {
 			h.wake <- struct{}{}
 		}
@@ -152,7 +152,7 @@ func (p *Pool) share() {
 	p.work(0)
 }
 
-// join closes the loop and waits for the helpers that are inside.
+// join closes the loop and waits for the followers that are inside.
 func (p *Pool) join() {
 	p.state.And(^uint64(open))
 	for i := range 200 {
@@ -178,12 +178,12 @@ func (p *Pool) join() {
 	}
 }
 
-// Close stops the helpers and waits for them. A loop that runs ends first.
+// Close stops the followers and waits for them. A loop that runs ends first.
 // Further calls do nothing.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.Or(stopped)
-	p.rouse(len(p.helpers))
+	p.rouse(len(p.followers))
 	p.wg.Wait()
 }

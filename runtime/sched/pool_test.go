@@ -17,7 +17,7 @@ import (
 var _ model.Pool = (*sched.Pool)(nil)
 
 // pools runs f with one to eight workers, more than the machine may have
-// cores: the operating system then takes helpers off in the middle of loops.
+// cores: the operating system then takes followers off in the middle of loops.
 func pools(t *testing.T, f func(t *testing.T, p *sched.Pool)) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
 	for _, workers := range []int{1, 2, 3, 8} {
@@ -54,13 +54,13 @@ func TestFor(t *testing.T) {
 				}
 			}
 			if round%100 == 99 {
-				time.Sleep(2 * time.Millisecond) // helpers fall asleep
+				time.Sleep(2 * time.Millisecond) // followers fall asleep
 			}
 		}
 	})
 }
 
-// With two calls that wait for each other the helper must take part.
+// With two calls that wait for each other the follower must take part.
 func TestParallel(t *testing.T) {
 	pools(t, func(t *testing.T, p *sched.Pool) {
 		if p.Workers() < 2 {
@@ -153,7 +153,7 @@ func TestClose(t *testing.T) {
 }
 
 // BenchmarkFor is the cost of an empty loop. Between two loops of idle work
-// the helpers spin, as they do between the operators of a forward pass.
+// the followers spin, as they do between the operators of a forward pass.
 func BenchmarkFor(b *testing.B) {
 	for _, workers := range []int{1, 2, 4, 8} {
 		if workers > runtime.GOMAXPROCS(0) {

@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// Helpers without work fall asleep, and a loop whose calls wait for each other
+// Followers without work fall asleep, and a loop whose calls wait for each other
 // shows that they come back.
 func TestSleepAndWake(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	p := New(4)
 	defer p.Close()
 	for range 20 {
-		for _, h := range p.helpers {
+		for _, h := range p.followers {
 			for !h.asleep.Load() { // for ever if they only spin
 				runtime.Gosched()
 			}
@@ -24,7 +24,7 @@ func TestSleepAndWake(t *testing.T) {
 	}
 }
 
-// The caller sleeps, too, while a helper is slow, and is woken.
+// The caller sleeps, too, while a follower is slow, and is woken.
 func TestCallerSleeps(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	p := New(2)
@@ -44,7 +44,7 @@ func TestCallerSleeps(t *testing.T) {
 			}
 		})
 		if !slow {
-			t.Fatal("For returned before its helper")
+			t.Fatal("For returned before its follower")
 		}
 	}
 }

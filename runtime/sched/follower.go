@@ -2,7 +2,7 @@ package sched
 
 import "runtime"
 
-// A helper that found no work pauses between leastSpin and mostSpin times (a
+// A follower that found no work pauses between leastSpin and mostSpin times (a
 // pause is a fraction of a microsecond), yields a few times and then sleeps.
 const (
 	leastSpin = 8
@@ -10,9 +10,9 @@ const (
 	yields    = 4
 )
 
-// help is the life of one helper.
-func (p *Pool) help(h *helper, worker int) {
-	last := uint64(0) // the latest loop this helper was in
+// follow is the life of one follower.
+func (p *Pool) follow(h *follower, worker int) {
+	last := uint64(0) // the latest loop this follower was in
 	spin := mostSpin
 	for {
 		loop, ok := p.await(last, spin)
@@ -31,7 +31,7 @@ func (p *Pool) help(h *helper, worker int) {
 	}
 }
 
-// assist runs chunks of the loop that the helper has joined, then leaves.
+// assist runs chunks of the loop that the follower has joined, then leaves.
 func (p *Pool) assist(worker int) {
 	defer func() {
 		if s := p.state.Add(^uint64(0)); s&activeMask == 0 && s&sleeping != 0 {
@@ -70,10 +70,10 @@ func (p *Pool) await(last uint64, spin int) (loop uint64, ok bool) {
 }
 
 // sleep blocks until there is a new loop, which it joins, or the pool stops.
-func (p *Pool) sleep(h *helper, last uint64) (loop uint64, ok bool) {
+func (p *Pool) sleep(h *follower, last uint64) (loop uint64, ok bool) {
 	for {
 		// Announce first, look again second: a loop that opens after the look
-		// finds the helper asleep.
+		// finds the follower asleep.
 		h.asleep.Store(true)
 		loop, ok = p.tryJoin(last)
 		if ok || p.state.Load()&stopped != 0 {
