@@ -11,7 +11,7 @@ const (
 )
 
 // follow is the life of one follower.
-func (p *Pool) follow(h *follower, worker int) {
+func (p *Pool) follow(me *follower, worker int) {
 	last := uint64(0) // the latest loop this follower was in
 	spin := mostSpin
 	for {
@@ -20,7 +20,7 @@ func (p *Pool) follow(h *follower, worker int) {
 			// Nothing came: spin less next time, so that an idle or crowded
 			// machine is left alone, and sleep.
 			spin = max(leastSpin, spin/2)
-			if loop, ok = p.sleep(h, last); !ok {
+			if loop, ok = p.sleep(me, last); !ok {
 				return
 			}
 		} else {
@@ -70,19 +70,19 @@ func (p *Pool) await(last uint64, spin int) (loop uint64, ok bool) {
 }
 
 // sleep blocks until there is a new loop, which it joins, or the pool stops.
-func (p *Pool) sleep(h *follower, last uint64) (loop uint64, ok bool) {
+func (p *Pool) sleep(me *follower, last uint64) (loop uint64, ok bool) {
 	for {
 		// Announce first, look again second: a loop that opens after the look
 		// finds the follower asleep.
-		h.asleep.Store(true)
+		me.asleep.Store(true)
 		loop, ok = p.tryJoin(last)
 		if ok || p.state.Load()&stopped != 0 {
-			if !h.asleep.CompareAndSwap(true, false) {
-				<-h.wake // somebody has already sent for us
+			if !me.asleep.CompareAndSwap(true, false) {
+				<-me.wake // somebody has already sent for us
 			}
 			return loop, ok
 		}
-		<-h.wake
+		<-me.wake
 		if loop, ok = p.tryJoin(last); ok {
 			return loop, true
 		}

@@ -11,9 +11,9 @@ import (
 // Pool runs parallel loops on a fixed number of workers, the caller among
 // them. It implements model.Pool.
 type Pool struct {
-	workers int
+	workers   int
 	followers []*follower // workers 1 to workers-1
-	wg      sync.WaitGroup
+	wg        sync.WaitGroup
 
 	mu sync.Mutex // held by the caller whose loop runs
 
