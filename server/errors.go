@@ -134,8 +134,8 @@ func badType(prefix string, err error) *apiError {
 		return badRequest(prefix, "invalid_json", "The request body is not valid JSON: %s", err)
 	}
 	field := prefix
-	if te.Field != "" {
-		field = strings.TrimPrefix(prefix+"."+te.Field, ".")
+	if name := strings.TrimPrefix(strings.TrimPrefix(te.Field, "chatRequest."), "common."); name != "" { // embedded structs
+		field = strings.TrimPrefix(prefix+"."+name, ".")
 	}
 	got := te.Value
 	switch {

@@ -43,6 +43,8 @@ type Server struct {
 	drain    bool
 	inflight sync.WaitGroup // no Add once drain is set
 	conns    map[net.Conn]struct{}
+
+	listeners []net.Listener
 }
 
 // route is what one path does.
@@ -108,6 +110,13 @@ func New(gen Generator, text Text, template Templater, o Options) (*Server, erro
 // Serve answers connections of ln until Shutdown, and returns nil then. The
 // listener may speak TLS.
 func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	closed := s.drain
+	s.listeners = append(s.listeners, ln)
+	s.mu.Unlock()
+	if closed {
+		return ln.Close()
+	}
 	if err := s.http.Serve(ln); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
@@ -141,8 +150,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer stop()
 	if err := s.http.ShutdownWithContext(last); err != nil {
-		s.closeConns()
+		s.closeAll()
 	}
+	s.closeListeners()
 	return cut
 }
 
@@ -188,11 +198,22 @@ func (s *Server) expireWrites() {
 	}
 }
 
-func (s *Server) closeConns() {
+// closeAll closes the connections that outlived a shutdown.
+func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.Close()
+	}
+}
+
+// closeListeners closes those too that fasthttp has not seen yet because
+// Serve was only just called. Closing twice is harmless.
+func (s *Server) closeListeners() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ln := range s.listeners {
+		ln.Close()
 	}
 }
 
