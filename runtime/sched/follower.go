@@ -2,11 +2,11 @@ package sched
 
 import "runtime"
 
-// A follower that found no work pauses between leastSpin and mostSpin times (a
-// pause is a fraction of a microsecond), yields a few times and then sleeps.
+// A follower that found no work looks again between leastSpin and mostSpin times (a
+// look takes 0.1 to 0.2 us), yields a few times and then sleeps.
 const (
-	leastSpin = 8
-	mostSpin  = 256
+	leastSpin = 16
+	mostSpin  = 512
 	yields    = 4
 )
 
@@ -61,7 +61,7 @@ func (p *Pool) await(last uint64, spin int) (loop uint64, ok bool) {
 			return loop, true
 		}
 		if i < spin {
-			pause(20)
+			pause(4)
 		} else {
 			runtime.Gosched()
 		}

@@ -160,7 +160,7 @@ func (p *Pool) join() {
 			return
 		}
 		if i < 100 {
-			pause(20)
+			pause(4)
 		} else {
 			runtime.Gosched()
 		}

@@ -176,7 +176,8 @@ func BenchmarkFor(b *testing.B) {
 	}
 }
 
-// BenchmarkWork is a loop of 64 parts of about a microsecond each.
+// BenchmarkWork is a loop of parts of about two microseconds each: 4 of them
+// are the shortest loop worth sharing, 64 a large matrix.
 func BenchmarkWork(b *testing.B) {
 	work := func(x uint64) uint64 {
 		for range 2000 {
@@ -188,13 +189,15 @@ func BenchmarkWork(b *testing.B) {
 		if workers > runtime.GOMAXPROCS(0) {
 			break
 		}
-		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
-			p := sched.New(workers)
-			defer p.Close()
-			var out [64]uint64
-			for b.Loop() {
-				p.For(64, func(_, i int) { out[i] = work(uint64(i)) })
-			}
-		})
+		for _, n := range []int{4, 64} {
+			b.Run(fmt.Sprintf("workers=%d/n=%d", workers, n), func(b *testing.B) {
+				p := sched.New(workers)
+				defer p.Close()
+				var out [64]uint64
+				for b.Loop() {
+					p.For(n, func(_, i int) { out[i] = work(uint64(i)) })
+				}
+			})
+		}
 	}
 }
