@@ -36,31 +36,60 @@ func WeightedSumF16(y, p []float32, v []uint16, stride int) {
 }
 
 // keyBlock is how many keys or values the grouped kernels pass over before they
-// turn to the next head: 32 rows of 128 binary16 numbers are 8 KiB, which stay
-// in the first-level cache while every head of the group reads them.
+// turn to the next queries: 32 rows of 128 binary16 numbers are 8 KiB, which stay
+// in the first-level cache. It is a multiple of 4.
 const keyBlock = 32
 
-// ScoresF16x is [ScoresF16] for the nq query heads that share one key head.
-// q is nq rows of len(q)/nq elements, dst nq rows of n scores. Each row of dst
-// has the bits that ScoresF16 gives.
+// ScoresF16x is [ScoresF16] for nq queries that meet the same keys: the heads of
+// a group, for one token or several. q is nq rows of len(q)/nq elements, dst nq
+// rows of n scores. Four queries at a time share each load of a key; every row
+// of dst has the bits that ScoresF16 gives.
 func ScoresF16x(dst, q []float32, k []uint16, nq, n, stride int) {
+	if n <= 0 || nq <= 0 {
+		return
+	}
 	size := len(q) / nq
+	dst, k = dst[:nq*n], strided(k, n, size, stride)
+	fours := 0
+	if size > 0 && hasGroup4(size) {
+		fours = nq &^ 3
+	}
 	for j := 0; j < n; j += keyBlock {
 		m := min(keyBlock, n-j)
+		for h := 0; h < fours && m >= 4; h += 4 {
+			scores4(&dst[h*n+j], &q[h*size], &k[j*stride], size, m&^3, stride, n)
+		}
 		for h := range nq {
-			ScoresF16(dst[h*n+j:h*n+j+m], q[h*size:(h+1)*size], k[j*stride:], stride)
+			from := 0
+			if h < fours {
+				from = m &^ 3
+			}
+			if from < m {
+				ScoresF16(dst[h*n+j+from:h*n+j+m], q[h*size:(h+1)*size], k[(j+from)*stride:], stride)
+			}
 		}
 	}
 }
 
-// WeightedSumF16x is [WeightedSumF16] for the nq query heads that share one
-// value head. p is nq rows of n weights, y nq rows of len(y)/nq elements. Each
-// row of y has the bits that WeightedSumF16 gives.
+// WeightedSumF16x is [WeightedSumF16] for the nq queries of [ScoresF16x]. p is nq
+// rows of n weights, y nq rows of len(y)/nq elements. Every row of y has the bits
+// that WeightedSumF16 gives.
 func WeightedSumF16x(y, p []float32, v []uint16, nq, n, stride int) {
+	if n <= 0 || nq <= 0 {
+		return
+	}
 	size := len(y) / nq
+	p, v = p[:nq*n], strided(v, n, size, stride)
+	fours := 0
+	if size > 0 && hasGroup4(size) {
+		fours = nq &^ 3
+	}
 	for j := 0; j < n; j += keyBlock {
 		m := min(keyBlock, n-j)
-		for h := range nq {
+		for h := 0; h < fours; h += 4 {
+			weightedSum4(&y[h*size], &p[h*n+j], &v[j*stride], size, m, stride, n)
+		}
+		for h := fours; h < nq; h++ {
 			WeightedSumF16(y[h*size:(h+1)*size], p[h*n+j:h*n+j+m], v[j*stride:], stride)
 		}
 	}

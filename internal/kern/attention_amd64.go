@@ -18,6 +18,20 @@ func weightedSumAVX2(y, p []float32, v *uint16, stride int)
 //go:noescape
 func weightedSumAVX512(y, p []float32, v *uint16, stride int)
 
+// The kernels for four query heads take sizes of the same kind, and a multiple of 4 keys.
+
+//go:noescape
+func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+
+//go:noescape
+func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+
+//go:noescape
+func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp int)
+
+//go:noescape
+func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp int)
+
 // scoresVectors does the first whole vectors of the head and returns how many
 // elements they hold.
 func scoresVectors(dst, q []float32, k []uint16, stride int) int {
@@ -47,4 +61,31 @@ func weightedSumVectors(y, p []float32, v []uint16, stride int) int {
 		return n
 	}
 	return 0
+}
+
+// hasGroup4 reports whether there are kernels for four query heads of a size.
+func hasGroup4(size int) bool {
+	switch cpu.Active() {
+	case cpu.AVX512:
+		return size%16 == 0
+	case cpu.AVX2:
+		return size%8 == 0
+	}
+	return false
+}
+
+func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd int) {
+	if cpu.Active() == cpu.AVX512 {
+		scores4AVX512(dst, q, k, size, keys, stride, ldd)
+	} else {
+		scores4AVX2(dst, q, k, size, keys, stride, ldd)
+	}
+}
+
+func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp int) {
+	if cpu.Active() == cpu.AVX512 {
+		weightedSum4AVX512(y, p, v, size, n, stride, ldp)
+	} else {
+		weightedSum4AVX2(y, p, v, size, n, stride, ldp)
+	}
 }

@@ -10,6 +10,15 @@ func scoresNEON(dst, q []float32, k *uint16, stride int)
 //go:noescape
 func weightedSumNEON(y, p []float32, v *uint16, stride int)
 
+// The kernels for four query heads take sizes of the same kind, and an even
+// number of keys.
+
+//go:noescape
+func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+
+//go:noescape
+func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp int)
+
 // scoresVectors does the first whole vectors of the head and returns how many
 // elements they hold.
 func scoresVectors(dst, q []float32, k []uint16, stride int) int {
@@ -27,4 +36,15 @@ func weightedSumVectors(y, p []float32, v []uint16, stride int) int {
 		weightedSumNEON(y[:n], p, &v[0], stride)
 	}
 	return n
+}
+
+// hasGroup4 reports whether there are kernels for four query heads of a size.
+func hasGroup4(size int) bool { return size%8 == 0 && whole(size) > 0 }
+
+func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd int) {
+	scores4NEON(dst, q, k, size, keys, stride, ldd)
+}
+
+func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp int) {
+	weightedSum4NEON(y, p, v, size, n, stride, ldp)
 }

@@ -84,18 +84,19 @@ func TestWeightedSumF16(t *testing.T) {
 func TestGroupedAttention(t *testing.T) {
 	forEachShape(t, func(t *testing.T, s attentionShape, atEnd bool) {
 		r := rng(s.size)
-		const nq = 3
 		k := halves(t, r, s.rows(), atEnd)
-		q, y := normals(t, r, nq*s.size, atEnd), normals(t, r, nq*s.size, atEnd)
-		dst, want := guarded[float32](t, nq*s.n, atEnd), make([]float32, nq*s.n)
-		wantY := clone(y)
-		ScoresF16x(dst, q, k, nq, s.n, s.stride)
-		WeightedSumF16x(y, dst, k, nq, s.n, s.stride)
-		for h := range nq {
-			ScoresF16(want[h*s.n:(h+1)*s.n], q[h*s.size:(h+1)*s.size], k, s.stride)
-			WeightedSumF16(wantY[h*s.size:(h+1)*s.size], want[h*s.n:(h+1)*s.n], k, s.stride)
+		for _, nq := range []int{1, 3, 4, 5, 8} {
+			q, y := normals(t, r, nq*s.size, atEnd), normals(t, r, nq*s.size, atEnd)
+			dst, want := guarded[float32](t, nq*s.n, atEnd), make([]float32, nq*s.n)
+			wantY := clone(y)
+			ScoresF16x(dst, q, k, nq, s.n, s.stride)
+			WeightedSumF16x(y, dst, k, nq, s.n, s.stride)
+			for h := range nq {
+				ScoresF16(want[h*s.n:(h+1)*s.n], q[h*s.size:(h+1)*s.size], k, s.stride)
+				WeightedSumF16(wantY[h*s.size:(h+1)*s.size], want[h*s.n:(h+1)*s.n], k, s.stride)
+			}
+			wantSame(t, fmt.Sprintf("scores of %d queries", nq), dst, want)
+			wantSame(t, fmt.Sprintf("weighted sums of %d queries", nq), y, wantY)
 		}
-		wantSame(t, "scores", dst, want)
-		wantSame(t, "weighted sums", y, wantY)
 	})
 }
