@@ -291,53 +291,74 @@ done:
 	VZEROUPPER
 	RET
 
-// QUADS loads 16 bytes each of the rows p, p+4, p+8 and p+12.
-#define QUADS(p, z, x) \
-	VMOVDQU      (p), x               \
-	VINSERTI32X4 $1, (p)(R12*1), z, z \
-	VINSERTI32X4 $2, (p)(R12*2), z, z \
-	VINSERTI32X4 $3, (p)(R13*1), z, z
+// PAIRS interleaves 32-bit elements of a and b: a gets the low ones of each
+// 128-bit lane, t the high ones.
+#define PAIRS(a, b, t) \
+	VPUNPCKHDQ b, a, t \
+	VPUNPCKLDQ b, a, a
+
+// FOURROWS loads 64 columns of 4 rows and transposes them within each 128-bit
+// lane: then lane l of vector k holds columns 16*l+4*k to 16*l+4*k+3 of the rows,
+// for k = 0 to 3 in a, b, c, d.
+#define FOURROWS(p, a, b, c, d, s, t) \
+	VMOVDQU64 (p), a          \
+	VMOVDQU64 (p)(R12*1), b   \
+	VMOVDQU64 (p)(R12*2), c   \
+	VMOVDQU64 (p)(R13*1), d   \
+	PAIRS(a, b, s)            \
+	PAIRS(c, d, t)            \
+	VPUNPCKHQDQ c, a, b       \
+	VPUNPCKLQDQ c, a, a       \
+	VPUNPCKLQDQ t, s, c       \
+	VPUNPCKHQDQ t, s, d
+
+// STORELANES collects each lane of a, b, c and d, 4 rows each, and stores it: the
+// columns of lane l belong at o + 512*l.
+#define STORELANES(o, a, b, c, d) \
+	VSHUFI32X4 $0x44, b, a, Z16   \
+	VSHUFI32X4 $0xee, b, a, Z17   \
+	VSHUFI32X4 $0x44, d, c, Z18   \
+	VSHUFI32X4 $0xee, d, c, Z19   \
+	VSHUFI32X4 $0x88, Z18, Z16, Z20 \
+	VSHUFI32X4 $0xdd, Z18, Z16, Z21 \
+	VSHUFI32X4 $0x88, Z19, Z17, Z22 \
+	VSHUFI32X4 $0xdd, Z19, Z17, Z23 \
+	VMOVDQU64  Z20, (o)(DI)       \
+	VMOVDQU64  Z21, (o+512)(DI)   \
+	VMOVDQU64  Z22, (o+1024)(DI)  \
+	VMOVDQU64  Z23, (o+1536)(DI)
 
 // func packAVX512(dst, w *byte, cols, ld int)
 //
 // Transposes 16 rows of w in units of 4 columns: the vector of columns 4*k to
 // 4*k+3, one row per 32-bit lane, goes to dst + 128*k, so that two calls
-// interleave 32 rows.
-// R8 to R11 four rows, R12 and R13: 4 and 12 times ld
+// interleave 32 rows. cols is a multiple of 64.
+// R8 to R11 rows 0, 4, 8 and 12, R12 and R13: 1 and 3 times ld
 TEXT ·packAVX512(SB), NOSPLIT, $0-32
 	MOVQ dst+0(FP), DI
 	MOVQ w+8(FP), R8
 	MOVQ cols+16(FP), CX
 	MOVQ ld+24(FP), R12
-	LEAQ (R8)(R12*1), R9
-	LEAQ (R8)(R12*2), R10
-	LEAQ (R9)(R12*2), R11
-	SHLQ $2, R12
 	LEAQ (R12)(R12*2), R13
+	LEAQ (R8)(R12*4), R9
+	LEAQ (R9)(R12*4), R10
+	LEAQ (R10)(R12*4), R11
 
 loop:
-	QUADS(R8, Z0, X0)
-	QUADS(R9, Z1, X1)
-	QUADS(R10, Z2, X2)
-	QUADS(R11, Z3, X3)
-	VPUNPCKLDQ Z1, Z0, Z4
-	VPUNPCKHDQ Z1, Z0, Z5
-	VPUNPCKLDQ Z3, Z2, Z6
-	VPUNPCKHDQ Z3, Z2, Z7
-	VPUNPCKLQDQ Z6, Z4, Z0
-	VPUNPCKHQDQ Z6, Z4, Z1
-	VPUNPCKLQDQ Z7, Z5, Z2
-	VPUNPCKHQDQ Z7, Z5, Z3
-	VMOVDQU64 Z0, (DI)
-	VMOVDQU64 Z1, 128(DI)
-	VMOVDQU64 Z2, 256(DI)
-	VMOVDQU64 Z3, 384(DI)
-	ADDQ $512, DI
-	ADDQ $16, R8
-	ADDQ $16, R9
-	ADDQ $16, R10
-	ADDQ $16, R11
-	SUBQ $16, CX
+	FOURROWS(R8, Z0, Z1, Z2, Z3, Z16, Z17)
+	FOURROWS(R9, Z4, Z5, Z6, Z7, Z18, Z19)
+	FOURROWS(R10, Z8, Z9, Z10, Z11, Z20, Z21)
+	FOURROWS(R11, Z12, Z13, Z14, Z15, Z22, Z23)
+	STORELANES(0, Z0, Z4, Z8, Z12)
+	STORELANES(128, Z1, Z5, Z9, Z13)
+	STORELANES(256, Z2, Z6, Z10, Z14)
+	STORELANES(384, Z3, Z7, Z11, Z15)
+	ADDQ $2048, DI
+	ADDQ $64, R8
+	ADDQ $64, R9
+	ADDQ $64, R10
+	ADDQ $64, R11
+	SUBQ $64, CX
 	JNZ  loop
 	VZEROUPPER
 	RET
@@ -368,7 +389,7 @@ loop:
 
 // func tileAVX512(dst *int32, pack *byte, x *int8, cols, n, ldd, ldx, sum int)
 //
-// 32 packed rows times n tokens, eight at a time. If sum is not 0 the products
+// 32 packed rows times n tokens: eight at a time, then four, then one. If sum is not 0 the products
 // are added to dst.
 // DI dst, SI pack, DX x, R9 4*ldd, R10, R11, R12, R15: 1, 3, 5, 7 times ldx
 // AX cursor in pack, R13 in x, BX in dst, R8 columns left, CX tokens left
@@ -450,7 +471,52 @@ put8:
 	JMP  tokens8
 
 tail:
-	ADDQ $8, CX
+	ADDQ $4, CX // tokens left, less 4
+	JL   tail4
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ SI, AX
+	MOVQ DX, R13
+	MOVQ cols+24(FP), R8
+
+cols4:
+	VMOVDQU64 (AX), Z30
+	VMOVDQU64 64(AX), Z31
+	TOKEN((R13), Z0, Z1, Z16)
+	TOKEN((R13)(R10*1), Z2, Z3, Z17)
+	TOKEN((R13)(R10*2), Z4, Z5, Z18)
+	TOKEN((R13)(R11*1), Z6, Z7, Z19)
+	ADDQ $128, AX
+	ADDQ $4, R13
+	SUBQ $4, R8
+	JNZ  cols4
+
+	CMPQ sum+56(FP), $0
+	JEQ  put4
+	MOVQ DI, BX
+	PLUS(Z0, Z1)
+	PLUS(Z2, Z3)
+	PLUS(Z4, Z5)
+	PLUS(Z6, Z7)
+
+put4:
+	MOVQ DI, BX
+	PUT(Z0, Z1)
+	PUT(Z2, Z3)
+	PUT(Z4, Z5)
+	PUT(Z6, Z7)
+	MOVQ BX, DI
+	LEAQ (DX)(R10*4), DX
+	SUBQ $4, CX
+
+tail4:
+	ADDQ $4, CX
 
 tokens1:
 	SUBQ $1, CX

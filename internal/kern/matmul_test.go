@@ -105,7 +105,7 @@ func TestMatMulU8S8(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		for _, cols := range []int{0, 64, 192, 512, 576, 1088} {
 			for _, rows := range []int{0, 1, 5, 16, 31, 32, 33, 70} {
-				for _, n := range []int{0, 1, 2, 3, 4, 7, 8, 9, 12, 17, 31} {
+				for _, n := range []int{0, 1, 2, 3, 4, 7, 9, 10, 11, 12, 13, 17, 31} {
 					t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d", rows, cols, n), func(t *testing.T) {
 						atEnd, ldx := (rows+n)%2 == 0, cols+n%2*16
 						nx := max(0, (n-1)*ldx+cols)
