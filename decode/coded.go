@@ -155,7 +155,12 @@ func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32,
 
 // Rows decodes single rows: dst[t*cols : (t+1)*cols] = row ids[t] of W. Each
 // band is decoded once however many of its rows are wanted.
-func (c *Coded) Rows(dst []float32, ids []int32) error {
+func (c *Coded) Rows(dst []float32, ids []int32) error { return c.RowsFrom(dst, ids, nil) }
+
+// RowsFrom is Rows for a matrix whose chunks need not be attached: fetch, if
+// not nil, is called for every chunk that is needed, one at a time, and returns
+// its bytes, which must stay valid until the next call.
+func (c *Coded) RowsFrom(dst []float32, ids []int32, fetch func(chunk int) ([]byte, error)) error {
 	m, ws := c.coded, c.ws
 	rows, cols := c.Dims()
 	for t, id := range ids {
@@ -164,27 +169,51 @@ func (c *Coded) Rows(dst []float32, ids []int32) error {
 		}
 		clear(dst[t*cols : (t+1)*cols])
 	}
-	ws.pool.For(m.Bands(), func(worker, band int) {
-		r0, r1 := m.Band(band)
-		wanted := func(id int32) bool { return int(id) >= r0 && int(id) < r1 }
-		if !slices.ContainsFunc(ids, wanted) {
-			return
+	one := func(worker, band int) {
+		if err := c.bandRows(dst, ids, &ws.worker[worker], band, fetch); err != nil {
+			ws.fail(worker, err)
 		}
-		w := &ws.worker[worker]
-		for block := range m.Blocks() {
-			if err := c.decode(w, band*m.Blocks()+block); err != nil {
-				ws.fail(worker, err)
-				return
-			}
-			for t, id := range ids {
-				if wanted(id) {
-					c.row32(dst[t*cols:(t+1)*cols], w, block, int(id)-r0, c.row[id])
-				}
-			}
+	}
+	if fetch == nil && len(ids) > 1 {
+		ws.pool.For(m.Bands(), one)
+	} else {
+		for band := range m.Bands() {
+			one(0, band)
 		}
-	})
+	}
 	if err := ws.takeErr(); err != nil {
 		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}
+
+// bandRows decodes the wanted rows of one band.
+func (c *Coded) bandRows(dst []float32, ids []int32, w *worker, band int, fetch func(chunk int) ([]byte, error)) error {
+	m, cols := c.coded, c.layout.Cols
+	r0, r1 := m.Band(band)
+	wanted := func(id int32) bool { return int(id) >= r0 && int(id) < r1 }
+	if !slices.ContainsFunc(ids, wanted) {
+		return nil
+	}
+	for block := range m.Blocks() {
+		i := band*m.Blocks() + block
+		if fetch != nil {
+			data, err := fetch(i)
+			if err == nil {
+				err = m.AttachChunk(i, data)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := c.decode(w, i); err != nil {
+			return err
+		}
+		for t, id := range ids {
+			if wanted(id) {
+				c.row32(dst[t*cols:(t+1)*cols], w, block, int(id)-r0, c.row[id])
+			}
+		}
 	}
 	return nil
 }
@@ -192,22 +221,27 @@ func (c *Coded) Rows(dst []float32, ids []int32) error {
 // row32 writes the weights of one row of the decoded chunk in w to dst.
 func (c *Coded) row32(dst []float32, w *worker, block, r int, scale float32) {
 	p0, p1 := c.coded.Block(block)
-	place := func(j int) int {
-		if c.perm != nil {
-			return int(c.perm[j])
-		}
-		return j
-	}
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.layout.Columns(p)
-		levels := w.levels[p-p0][r*(c1-c0) : (r+1)*(c1-c0)]
-		for j := c0; j < min(c1, c.layout.Cols); j++ {
-			dst[place(j)] = float32(int32(levels[j-c0])-c.zero) * c.col[j] * scale
+		c.segment(dst, p, w.levels[p-p0][r*(c1-c0):(r+1)*(c1-c0)], rowOutliers(w.sparse, p-p0, r, r+1), scale)
+	}
+}
+
+// segment writes the weights of one row within panel p to dst.
+func (m *Matrix) segment(dst []float32, p int, levels []uint8, sparse []outlier, scale float32) {
+	c0, c1 := m.layout.Columns(p)
+	put := func(j int, level int32) {
+		v := float32(level-m.zero) * m.col[j] * scale
+		if m.perm != nil {
+			j = int(m.perm[j])
 		}
-		for _, o := range rowOutliers(w.sparse, p-p0, r, r+1) {
-			j := c0 + int(o.col)
-			dst[place(j)] = float32(int32(levels[o.col])-c.zero+o.delta) * c.col[j] * scale
-		}
+		dst[j] = v
+	}
+	for j := c0; j < min(c1, m.layout.Cols); j++ {
+		put(j, int32(levels[j-c0]))
+	}
+	for _, o := range sparse {
+		put(c0+int(o.col), int32(levels[o.col])+o.delta)
 	}
 }
 

@@ -148,6 +148,9 @@ func testApply(t *testing.T, rows, cols, band, depth int, mode rans.Mode, ordere
 			if err != nil {
 				t.Fatal(err)
 			}
+			if one := make([]float32, cols); unpacked.Rows(one, []int32{int32(rows - 1)}) != nil || !slices.Equal(one, w[(rows-1)*cols:]) {
+				t.Fatal("a row of the unpacked matrix differs from the coded one's")
+			}
 			for _, op := range []model.Linear{coded, unpacked} {
 				batch, single := make([]float32, n*rows), make([]float32, n*rows)
 				if err := op.Apply(batch, x, n); err != nil {

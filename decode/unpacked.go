@@ -68,3 +68,20 @@ func (u *Unpacked) Apply(dst, x []float32, n int) error {
 	u.finish(u.ws, dst, n)
 	return nil
 }
+
+// Rows writes single rows; see [Coded.Rows].
+func (u *Unpacked) Rows(dst []float32, ids []int32) error {
+	rows, cols := u.Dims()
+	for t, id := range ids {
+		if id < 0 || int(id) >= rows {
+			return fmt.Errorf("decode: row %d of %d", id, rows)
+		}
+		for p := range u.layout.Panels() {
+			c0, c1 := u.layout.Columns(p)
+			at := rows*c0 + int(id)*(c1-c0)
+			u.segment(dst[t*cols:(t+1)*cols], p, u.level[at:at+c1-c0],
+				rowOutliers(u.sparse, p, int(id), int(id)+1), u.row[id])
+		}
+	}
+	return nil
+}

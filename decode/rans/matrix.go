@@ -148,6 +148,14 @@ func (m *Matrix) Attach(chunks [][]byte) error {
 	return nil
 }
 
+// AttachChunk sets one chunk alone, for callers that look up single rows.
+func (m *Matrix) AttachChunk(i int, data []byte) error {
+	if i < 0 || i >= len(m.chunks) {
+		return fmt.Errorf("rans: chunk %d of %d", i, len(m.chunks))
+	}
+	return m.parse(i, data)
+}
+
 // streams returns the number of streams in a block: its widest panel's groups.
 func (m *Matrix) streams(block int) (n int) {
 	p0, p1 := m.Block(block)
