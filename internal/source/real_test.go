@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/model/token"
 )
 
 // tensorHash is the beginning of the SHA-256 of a tensor's first rows as
@@ -60,6 +61,12 @@ func TestStoryteller(t *testing.T) {
 		{"model.embed_tokens.weight", 0, "dbfb0560c1f38c37"}, {"model.layers.5.self_attn.q_proj.weight", 0, "33df95177166aee7"},
 		{"model.layers.11.mlp.down_proj.weight", 0, "9c3fb5bcaabdd6a5"}, {"model.norm.weight", 0, "90f6bf152e1c577d"},
 	})
+	// Ids of Hugging Face tokenizers; 8188 is the beginning of text.
+	text := `Once upon a time, 1234 kings said: "Go on!"`
+	want := []int32{8188, 7288, 600, 258, 593, 11, 220, 16, 17, 18, 19, 7450, 379, 25, 376, 6001, 322, 713}
+	if ids := encode(t, s, text, token.EncodeOptions{AddSpecial: true}); !slices.Equal(ids, want) {
+		t.Errorf("ids %v", ids)
+	}
 }
 
 // SmolLM2-135M-Instruct in Q4_1, with Q8_0 embeddings.
@@ -88,4 +95,10 @@ func TestSmolLM2(t *testing.T) {
 		{"model.layers.3.mlp.down_proj.weight", 0, "4776fb25ee5f67b7"}, {"model.embed_tokens.weight", 1000, "b03c95558e56319e"},
 		{"model.norm.weight", 0, "3b87f8e27335e67f"},
 	})
+	// Ids of Hugging Face tokenizers, made from the same vocabulary.
+	text := "The capital of France is Paris. It is the largest city in the country, and it lies on the river Seine."
+	ids := []int32{504, 3575, 282, 4649, 314, 7042, 30, 657, 314, 260, 3995, 2240, 281, 260, 1798, 28, 284, 357, 5721, 335, 260, 4626, 1268, 462, 30}
+	if got := encode(t, s, text, token.EncodeOptions{AddSpecial: true}); !slices.Equal(got, ids) {
+		t.Errorf("ids %v", got)
+	}
 }

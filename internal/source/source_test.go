@@ -130,6 +130,9 @@ func (g *ggufFile) set(key string, value any) {
 		for _, n := range v {
 			b = le.AppendUint32(b, uint32(n))
 		}
+	case []float32:
+		b = le.AppendUint64(le.AppendUint32(le.AppendUint32(b, 9), 6), uint64(len(v)))
+		b = append(b, bytesOf(v)...)
 	default:
 		panic("no such value type")
 	}
