@@ -45,7 +45,7 @@ func Softmax(x []float32) {
 	if sum == 0 {
 		return
 	}
-	scaleBy(x, 1/sum)
+	Scale(x, 1/sum)
 }
 
 // SwiGLU computes dst[i] = silu(gate[i]) * up[i] with silu(z) = z / (1 + exp(-z))
@@ -136,11 +136,5 @@ func swiGLUGeneric(dst, gate, up []float32) {
 	gate, up = gate[:len(dst)], up[:len(dst)]
 	for i := range dst {
 		dst[i] = gate[i] / (1 + expGeneric(-gate[i])) * up[i]
-	}
-}
-
-func scaleByGeneric(x []float32, s float32) {
-	for i := range x {
-		x[i] *= s
 	}
 }

@@ -36,7 +36,15 @@ func QuantizeI8(dst []int8, x []float32) (scale float32) {
 // conversion, the product and the sum one after another. Exact. d must be at
 // least as long as y.
 func AccumulateScaled(y []float32, d []int32, s float32) {
-	accumulateScaled(y, d[:len(y)], s)
+	accumulateCentered(y, d[:len(y)], 0, s)
+}
+
+// AccumulateCentered computes y[r] += float32(d[r]-zero)*s for r < len(y), rounded
+// as in [AccumulateScaled]. It finishes a product whose weights are stored with
+// an offset: zero is the offset times the sum of the activations. Exact; the
+// difference must not overflow. d must be at least as long as y.
+func AccumulateCentered(y []float32, d []int32, zero int32, s float32) {
+	accumulateCentered(y, d[:len(y)], zero, s)
 }
 
 // absMaxBitsGeneric returns the bits of the largest magnitude. As integers
@@ -57,9 +65,9 @@ func quantizeGeneric(dst []int8, x []float32, inv float32) {
 	}
 }
 
-func accumulateScaledGeneric(y []float32, d []int32, s float32) {
+func accumulateCenteredGeneric(y []float32, d []int32, zero int32, s float32) {
 	d = d[:len(y)]
 	for i := range y {
-		y[i] += float32(float32(d[i]) * s)
+		y[i] += float32(float32(d[i]-zero) * s)
 	}
 }

@@ -54,18 +54,28 @@ func TestQuantizeI8(t *testing.T) {
 	})
 }
 
-func TestAccumulateScaled(t *testing.T) {
+func TestAccumulate(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		y, d := odd(t, r, n, atEnd), guarded[int32](t, n, atEnd)
+		in, y, d := odd(t, r, n, atEnd), guarded[float32](t, n, atEnd), guarded[int32](t, n, atEnd)
+		for i := range d {
+			d[i] = int32(r.Uint32()) >> (1 + r.IntN(30))
+		}
 		want := make([]float32, n)
 		const s = 0x1.23456p-9
-		for i := range d {
-			d[i] = int32(r.Uint32()) >> r.IntN(31)
-			p := float32(float64(float32(d[i])) * s)
-			want[i] = float32(float64(y[i]) + float64(p))
+		for _, zero := range []int32{0, 1, -1 << 30, 12345} {
+			for i := range d {
+				p := float32(float64(float32(d[i]-zero)) * s)
+				want[i] = float32(float64(in[i]) + float64(p))
+			}
+			copy(y, in)
+			AccumulateCentered(y, d, zero, s)
+			wantSame(t, "AccumulateCentered", y, want)
+			if zero == 0 {
+				copy(y, in)
+				AccumulateScaled(y, d, s)
+				wantSame(t, "AccumulateScaled", y, want)
+			}
 		}
-		AccumulateScaled(y, d, s)
-		wantSame(t, "AccumulateScaled", y, want)
 	})
 }

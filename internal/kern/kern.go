@@ -14,9 +14,9 @@
 // what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
-//     F16 conversions, [QuantizeI8], [AccumulateScaled], and the element-wise
-//     float kernels ([Add], [Axpy], [MulInto], [ScaleRows], [RoPE]), which round
-//     each product before they add.
+//     F16 conversions, [QuantizeI8], [AccumulateScaled], [AccumulateCentered], and
+//     the element-wise float kernels ([Add], [Axpy], [MulInto], [Scale],
+//     [ScaleRows], [RoPE]), which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],
 //     [ExpInto], [ScoresF16], [WeightedSumF16], [MatMulF32]) use fused
 //     multiply-add and as many partial sums as the tier has lanes, so tiers agree

@@ -170,7 +170,7 @@ func TestNoAllocation(t *testing.T) {
 			WeightedSumF16x(f[:198], f[:22], h, 2, 11, 99)
 			MatMulF32(f, f, f, 7, 19, 5)
 			QuantizeI8(i8, f[:99])
-			AccumulateScaled(f[:99], i32, 1)
+			AccumulateCentered(f[:99], i32, 3, 1)
 			DotsU8S8(i32, u8, i8, 7, 64)
 			MatMulU8S8(i32, u8, i8, 37, 64, 19, 64)
 		})

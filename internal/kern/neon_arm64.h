@@ -45,6 +45,7 @@
 // Integers. SHL23 shifts 32-bit lanes left by 23, SQXTN* narrow with saturation
 // (from 32 bits to the low or high half, from 16 bits to the low half).
 #define IADD(d, n, m)  WORD $(0x4EA08400 | (m)<<16 | (n)<<5 | (d))
+#define ISUB(d, n, m)  WORD $(0x6EA08400 | (m)<<16 | (n)<<5 | (d))
 #define IADDP(d, n, m) WORD $(0x4EA0BC00 | (m)<<16 | (n)<<5 | (d))
 #define UMAX(d, n, m)  WORD $(0x6EA06400 | (m)<<16 | (n)<<5 | (d))
 #define UMAXV(d, n)    WORD $(0x6EB0A800 | (n)<<5 | (d))

@@ -27,6 +27,11 @@ func MulInto(dst, x, s []float32) {
 	mul(dst, x[:len(dst)], s[:len(dst)])
 }
 
+// Scale computes x[i] *= s. Exact.
+func Scale(x []float32, s float32) {
+	scaleBy(x, s)
+}
+
 // ScaleRows multiplies each output row of a matrix product by its scale:
 // y[r] *= s[r] for r < len(y). Exact. s must be at least as long as y.
 func ScaleRows(y, s []float32) {
@@ -90,6 +95,12 @@ func mulGeneric(dst, x, s []float32) {
 	x, s = x[:len(dst)], s[:len(dst)]
 	for i := range dst {
 		dst[i] = x[i] * s[i]
+	}
+}
+
+func scaleByGeneric(x []float32, s float32) {
+	for i := range x {
+		x[i] *= s
 	}
 }
 

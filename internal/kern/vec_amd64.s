@@ -152,17 +152,20 @@ TEXT ·ropeSIMD(SB), NOSPLIT, $0-96
 	RET
 
 #define ACCUMULATE(o, a) \
-	VCVTDQ2PS o(SI), a \
-	VMULPS Y15, a, a   \
-	VADDPS o(DI), a, a \
-	VMOVUPS a, o(DI)
+	VMOVDQU   o(SI), a    \
+	VPSUBD    Y14, a, a   \
+	VCVTDQ2PS a, a        \
+	VMULPS    Y15, a, a   \
+	VADDPS    o(DI), a, a \
+	VMOVUPS   a, o(DI)
 
-// func accumulateScaledSIMD(y []float32, d []int32, s float32)
-TEXT ·accumulateScaledSIMD(SB), NOSPLIT, $0-52
+// func accumulateCenteredSIMD(y []float32, d []int32, zero int32, s float32)
+TEXT ·accumulateCenteredSIMD(SB), NOSPLIT, $0-56
 	MOVQ y_base+0(FP), DI
 	MOVQ y_len+8(FP), CX
 	MOVQ d_base+24(FP), SI
-	VBROADCASTSS s+48(FP), Y15
+	VBROADCASTSS zero+48(FP), Y14
+	VBROADCASTSS s+52(FP), Y15
 	EACH8(ACCUMULATE)
 	VZEROUPPER
 	RET

@@ -112,17 +112,20 @@ TEXT ·ropeSIMD(SB), NOSPLIT, $0-96
 
 #define ACCUMULATE(o, a) \
 	LDQ(a, 1, o); LDQ(4, 0, o) \
+	ISUB(a, a, 14)             \
 	SCVTF(a, a)                \
 	FMUL(a, a, 15)             \
 	FADD(a, a, 4)              \
 	STQ(a, 0, o)
 
-// func accumulateScaledSIMD(y []float32, d []int32, s float32)
-TEXT ·accumulateScaledSIMD(SB), NOSPLIT, $0-52
+// func accumulateCenteredSIMD(y []float32, d []int32, zero int32, s float32)
+TEXT ·accumulateCenteredSIMD(SB), NOSPLIT, $0-56
 	MOVD y_base+0(FP), R0
 	MOVD y_len+8(FP), R4
 	MOVD d_base+24(FP), R1
-	FMOVS s+48(FP), F15
+	MOVW zero+48(FP), R5
+	VDUP R5, V14.S4
+	FMOVS s+52(FP), F15
 	VDUP V15.S[0], V15.S4
 	EACH8(ACCUMULATE)
 	RET

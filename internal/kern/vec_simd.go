@@ -27,7 +27,7 @@ func scaleBySIMD(x []float32, s float32)
 func ropeSIMD(lo, hi, cos, sin []float32)
 
 //go:noescape
-func accumulateScaledSIMD(y []float32, d []int32, s float32)
+func accumulateCenteredSIMD(y []float32, d []int32, zero int32, s float32)
 
 //go:noescape
 func maxOfSIMD(x []float32) float32
@@ -94,12 +94,12 @@ func rope(lo, hi, cos, sin []float32) {
 	ropeGeneric(lo[n:], hi[n:], cos[n:], sin[n:])
 }
 
-func accumulateScaled(y []float32, d []int32, s float32) {
+func accumulateCentered(y []float32, d []int32, zero int32, s float32) {
 	n := whole(len(y))
 	if n > 0 {
-		accumulateScaledSIMD(y[:n], d, s)
+		accumulateCenteredSIMD(y[:n], d, zero, s)
 	}
-	accumulateScaledGeneric(y[n:], d[n:], s)
+	accumulateCenteredGeneric(y[n:], d[n:], zero, s)
 }
 
 func maxOf(x []float32) float32 {

@@ -77,8 +77,8 @@ func TestElementwise(t *testing.T) {
 			want[i] = float32(float64(x[i]) * float64(float32(a)))
 		}
 		copy(got, x)
-		scaleBy(got, a)
-		wantSame(t, "scaleBy", got, want)
+		Scale(got, a)
+		wantSame(t, "Scale", got, want)
 
 		head := guarded[float32](t, 2*n, atEnd)
 		copy(head, x)
