@@ -42,26 +42,23 @@ const keyBlock = 32
 
 // ScoresF16x is [ScoresF16] for nq queries that meet the same keys: the heads of
 // a group, for one token or several. q is nq rows of len(q)/nq elements, dst nq
-// rows of n scores. Four queries at a time share each load of a key; every row
-// of dst has the bits that ScoresF16 gives.
+// rows of n scores. Four queries at a time, or a last three, share each load of a
+// key; every row of dst has the bits that ScoresF16 gives.
 func ScoresF16x(dst, q []float32, k []uint16, nq, n, stride int) {
 	if n <= 0 || nq <= 0 {
 		return
 	}
 	size := len(q) / nq
 	dst, k = dst[:nq*n], strided(k, n, size, stride)
-	fours := 0
-	if size > 0 && hasGroup4(size) {
-		fours = nq &^ 3
-	}
+	shared := sharing(nq, size)
 	for j := 0; j < n; j += keyBlock {
 		m := min(keyBlock, n-j)
-		for h := 0; h < fours && m >= 4; h += 4 {
-			scores4(&dst[h*n+j], &q[h*size], &k[j*stride], size, m&^3, stride, n)
+		for h := 0; h < shared && m >= 4; h += 4 {
+			scores4(&dst[h*n+j], &q[h*size], &k[j*stride], size, m&^3, stride, n, min(3, shared-1-h))
 		}
 		for h := range nq {
 			from := 0
-			if h < fours {
+			if h < shared {
 				from = m &^ 3
 			}
 			if from < m {
@@ -80,19 +77,28 @@ func WeightedSumF16x(y, p []float32, v []uint16, nq, n, stride int) {
 	}
 	size := len(y) / nq
 	p, v = p[:nq*n], strided(v, n, size, stride)
-	fours := 0
-	if size > 0 && hasGroup4(size) {
-		fours = nq &^ 3
-	}
+	shared := sharing(nq, size)
 	for j := 0; j < n; j += keyBlock {
 		m := min(keyBlock, n-j)
-		for h := 0; h < fours; h += 4 {
-			weightedSum4(&y[h*size], &p[h*n+j], &v[j*stride], size, m, stride, n)
+		for h := 0; h < shared; h += 4 {
+			weightedSum4(&y[h*size], &p[h*n+j], &v[j*stride], size, m, stride, n, min(3, shared-1-h))
 		}
-		for h := fours; h < nq; h++ {
+		for h := shared; h < nq; h++ {
 			WeightedSumF16(y[h*size:(h+1)*size], p[h*n+j:h*n+j+m], v[j*stride:], stride)
 		}
 	}
+}
+
+// sharing returns how many of nq queries go through the kernels for four: whole
+// fours, and a last three, for which the kernel computes the third row twice.
+func sharing(nq, size int) int {
+	switch {
+	case size == 0 || !hasGroup4(size):
+		return 0
+	case nq%4 == 3:
+		return nq
+	}
+	return nq &^ 3
 }
 
 // strided cuts s to what rows of width elements, stride apart, occupy.

@@ -3,19 +3,21 @@
 #include "textflag.h"
 
 // Attention for four query heads at once: keys and values are loaded and widened
-// once. Each sum has the order of the kernels for one head.
+// once. Each sum has the order of the kernels for one head. The fourth head is
+// row last of q and dst, or p and y: 3, or 2 to compute three heads, the third
+// twice over.
 
 #define QUERY2(q, a, b) \
 	VMOVUPS     q, Y10      \
 	VFMADD231PS Y8, Y10, a \
 	VFMADD231PS Y9, Y10, b
 
-// func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+// func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
-// SI key, AX query, BX, R11: 1 and 3 times 4*size, R8 bytes from key to key,
-// R12, R13: 1 and 3 times 4*ldd, R10 elements left
-TEXT ·scores4AVX2(SB), NOSPLIT, $0-56
+// SI key, AX query, BX, R11: 1 and last times 4*size, R8 bytes from key to key,
+// R12, R13: 1 and last times 4*ldd, R10 elements left
+TEXT ·scores4AVX2(SB), NOSPLIT, $0-64
 	MOVQ dst+0(FP), DI
 	MOVQ k+16(FP), SI
 	MOVQ size+24(FP), BX
@@ -24,10 +26,12 @@ TEXT ·scores4AVX2(SB), NOSPLIT, $0-56
 	MOVQ ldd+48(FP), R12
 	LEAQ (BX)(BX*1), R9
 	SHLQ $2, BX
-	LEAQ (BX)(BX*2), R11
 	ADDQ R8, R8
 	SHLQ $2, R12
-	LEAQ (R12)(R12*2), R13
+	MOVQ last+56(FP), R11
+	MOVQ R11, R13
+	IMULQ BX, R11
+	IMULQ R12, R13
 
 keys2:
 	VXORPS Y0, Y0, Y0
@@ -107,11 +111,11 @@ GLOBL lane4<>(SB), RODATA|NOPTR, $16
 	VPERMPS    a, Z31, a        \
 	VMOVUPS    x, to
 
-// func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+// func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 16, keys one of 4. Registers as in scores4AVX2, and
 // R15 3*R8.
-TEXT ·scores4AVX512(SB), NOSPLIT, $0-56
+TEXT ·scores4AVX512(SB), NOSPLIT, $0-64
 	MOVQ dst+0(FP), DI
 	MOVQ k+16(FP), SI
 	MOVQ size+24(FP), BX
@@ -120,11 +124,13 @@ TEXT ·scores4AVX512(SB), NOSPLIT, $0-56
 	MOVQ ldd+48(FP), R12
 	LEAQ (BX)(BX*1), R9
 	SHLQ $2, BX
-	LEAQ (BX)(BX*2), R11
 	ADDQ R8, R8
 	LEAQ (R8)(R8*2), R15
 	SHLQ $2, R12
-	LEAQ (R12)(R12*2), R13
+	MOVQ last+56(FP), R11
+	MOVQ R11, R13
+	IMULQ BX, R11
+	IMULQ R12, R13
 	VMOVDQU32 lane4<>(SB), X31
 
 keys4:
@@ -194,13 +200,13 @@ dims:
 	VBROADCASTSS p, Z20      \
 	VFMADD231PS  Z16, Z20, a
 
-// func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp int)
+// func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
-// DI y, BX, R11: 1 and 3 times 4*size, DX p, R12, R13: 1 and 3 times 4*ldp,
+// DI y, BX, R11: 1 and last times 4*size, DX p, R12, R13: 1 and last times 4*ldp,
 // SI values, AX cursor in values, R8 bytes from value to value, R9 cursor in p,
 // R10 values left, CX elements of y left
-TEXT ·weightedSum4AVX2(SB), NOSPLIT, $0-56
+TEXT ·weightedSum4AVX2(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), DI
 	MOVQ p+8(FP), DX
 	MOVQ v+16(FP), SI
@@ -209,10 +215,12 @@ TEXT ·weightedSum4AVX2(SB), NOSPLIT, $0-56
 	MOVQ ldp+48(FP), R12
 	MOVQ CX, BX
 	SHLQ $2, BX
-	LEAQ (BX)(BX*2), R11
 	ADDQ R8, R8
 	SHLQ $2, R12
-	LEAQ (R12)(R12*2), R13
+	MOVQ last+56(FP), R11
+	MOVQ R11, R13
+	IMULQ BX, R11
+	IMULQ R12, R13
 
 dims16:
 	SUBQ $16, CX
@@ -282,10 +290,10 @@ done:
 	VZEROUPPER
 	RET
 
-// func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp int)
+// func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 //
 // size is a multiple of 16, n is not 0. Registers as in weightedSum4AVX2.
-TEXT ·weightedSum4AVX512(SB), NOSPLIT, $0-56
+TEXT ·weightedSum4AVX512(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), DI
 	MOVQ p+8(FP), DX
 	MOVQ v+16(FP), SI
@@ -294,10 +302,12 @@ TEXT ·weightedSum4AVX512(SB), NOSPLIT, $0-56
 	MOVQ ldp+48(FP), R12
 	MOVQ CX, BX
 	SHLQ $2, BX
-	LEAQ (BX)(BX*2), R11
 	ADDQ R8, R8
 	SHLQ $2, R12
-	LEAQ (R12)(R12*2), R13
+	MOVQ last+56(FP), R11
+	MOVQ R11, R13
+	IMULQ BX, R11
+	IMULQ R12, R13
 
 dims64:
 	SUBQ $64, CX

@@ -4,7 +4,9 @@
 #include "neon_arm64.h"
 
 // Attention for four query heads at once: keys and values are loaded and widened
-// once. Each sum has the order of the kernels for one head.
+// once. Each sum has the order of the kernels for one head. The fourth head is
+// row last of q and dst, or p and y: 3, or 2 to compute three heads, the third
+// twice over.
 
 // QUERY adds 8 products of a query with the keys in V16, V17 and in V18, V19.
 #define QUERY(q, lo0, hi0, lo1, hi1) \
@@ -19,23 +21,28 @@
 	FADDP(lo0, lo0, lo1) \
 	FADDP(lo0, lo0, lo0) \
 	MOVD R15, R16        \
-	STDP(lo0, 16)        \
-	ADD  R12, R15
+	STDP(lo0, 16)
 
-// func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+// func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
 // R0 dst, R1 key, R3 size, R4 keys left, R5 bytes from key to key, R12 4*ldd,
-// R6, R7 cursors in keys, R8 to R11 in queries, R15 in dst, R14 elements left
-TEXT ·scores4NEON(SB), NOSPLIT, $0-56
+// R6, R7 cursors in keys, R8 to R11 in queries, R15 in dst, R14 elements left,
+// R13, R17 bytes from the third to the fourth row of q and dst
+TEXT ·scores4NEON(SB), NOSPLIT, $0-64
 	MOVD dst+0(FP), R0
 	MOVD k+16(FP), R1
 	MOVD size+24(FP), R3
 	MOVD keys+32(FP), R4
 	MOVD stride+40(FP), R5
 	MOVD ldd+48(FP), R12
+	MOVD last+56(FP), R17
 	LSL  $1, R5
 	LSL  $2, R12
+	SUB  $2, R17
+	MUL  R3, R17, R13
+	LSL  $2, R13
+	MUL  R12, R17
 
 keys2:
 	MOVD R1, R6
@@ -44,7 +51,7 @@ keys2:
 	MOVD q+8(FP), R8
 	ADD  R3<<2, R8, R9
 	ADD  R3<<2, R9, R10
-	ADD  R3<<2, R10, R11
+	ADD  R13, R10, R11
 	MOVD R3, R14
 	ZERO(0)
 	ZERO(1)
@@ -79,8 +86,11 @@ dims:
 
 	MOVD R0, R15
 	SCORES(0, 1, 2, 3)
+	ADD  R12, R15
 	SCORES(4, 5, 6, 7)
+	ADD  R12, R15
 	SCORES(24, 25, 26, 27)
+	ADD  R17, R15
 	SCORES(28, 29, 30, 31)
 	ADD  $8, R0
 	SUBS $2, R4
@@ -93,22 +103,27 @@ dims:
 	LDR1P(20, p)                       \
 	FMLA(lo, 16, 20); FMLA(hi, 17, 20)
 
-// func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp int)
+// func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
 // R0 to R3 y, R4 values, R5 bytes from value to value, R6 cursor in values,
-// R7 4*ldp, R8 to R11 cursors in p, R12 elements of y left, R14 values left
-TEXT ·weightedSum4NEON(SB), NOSPLIT, $0-56
+// R7 4*ldp, R15 bytes from the third to the fourth row of p, R8 to R11 cursors
+// in p, R12 elements of y left, R14 values left
+TEXT ·weightedSum4NEON(SB), NOSPLIT, $0-64
 	MOVD y+0(FP), R0
 	MOVD v+16(FP), R4
 	MOVD size+24(FP), R12
 	MOVD stride+40(FP), R5
 	MOVD ldp+48(FP), R7
+	MOVD last+56(FP), R15
 	LSL  $1, R5
 	LSL  $2, R7
+	SUB  $2, R15
+	MUL  R12, R15, R13
+	MUL  R7, R15
 	ADD  R12<<2, R0, R1
 	ADD  R12<<2, R1, R2
-	ADD  R12<<2, R2, R3
+	ADD  R13<<2, R2, R3
 
 dims8:
 	LDQ(0, 0, 0)
@@ -123,7 +138,7 @@ dims8:
 	MOVD p+8(FP), R8
 	ADD  R7, R8, R9
 	ADD  R7, R9, R10
-	ADD  R7, R10, R11
+	ADD  R15, R10, R11
 	MOVD n+32(FP), R14
 
 values:

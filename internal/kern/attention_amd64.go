@@ -18,19 +18,20 @@ func weightedSumAVX2(y, p []float32, v *uint16, stride int)
 //go:noescape
 func weightedSumAVX512(y, p []float32, v *uint16, stride int)
 
-// The kernels for four query heads take sizes of the same kind, and a multiple of 4 keys.
+// The kernels for four query heads take sizes of the same kind, and a multiple of 4
+// keys. The fourth head is row last, 2 or 3.
 
 //go:noescape
-func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 
 //go:noescape
-func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 
 //go:noescape
-func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp int)
+func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 
 //go:noescape
-func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp int)
+func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 
 // scoresVectors does the first whole vectors of the head and returns how many
 // elements they hold.
@@ -74,18 +75,18 @@ func hasGroup4(size int) bool {
 	return false
 }
 
-func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd int) {
+func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd, last int) {
 	if cpu.Active() == cpu.AVX512 {
-		scores4AVX512(dst, q, k, size, keys, stride, ldd)
+		scores4AVX512(dst, q, k, size, keys, stride, ldd, last)
 	} else {
-		scores4AVX2(dst, q, k, size, keys, stride, ldd)
+		scores4AVX2(dst, q, k, size, keys, stride, ldd, last)
 	}
 }
 
-func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp int) {
+func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp, last int) {
 	if cpu.Active() == cpu.AVX512 {
-		weightedSum4AVX512(y, p, v, size, n, stride, ldp)
+		weightedSum4AVX512(y, p, v, size, n, stride, ldp, last)
 	} else {
-		weightedSum4AVX2(y, p, v, size, n, stride, ldp)
+		weightedSum4AVX2(y, p, v, size, n, stride, ldp, last)
 	}
 }

@@ -11,13 +11,13 @@ func scoresNEON(dst, q []float32, k *uint16, stride int)
 func weightedSumNEON(y, p []float32, v *uint16, stride int)
 
 // The kernels for four query heads take sizes of the same kind, and an even
-// number of keys.
+// number of keys. The fourth head is row last, 2 or 3.
 
 //go:noescape
-func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd int)
+func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 
 //go:noescape
-func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp int)
+func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 
 // scoresVectors does the first whole vectors of the head and returns how many
 // elements they hold.
@@ -41,10 +41,10 @@ func weightedSumVectors(y, p []float32, v []uint16, stride int) int {
 // hasGroup4 reports whether there are kernels for four query heads of a size.
 func hasGroup4(size int) bool { return size%8 == 0 && whole(size) > 0 }
 
-func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd int) {
-	scores4NEON(dst, q, k, size, keys, stride, ldd)
+func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd, last int) {
+	scores4NEON(dst, q, k, size, keys, stride, ldd, last)
 }
 
-func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp int) {
-	weightedSum4NEON(y, p, v, size, n, stride, ldp)
+func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp, last int) {
+	weightedSum4NEON(y, p, v, size, n, stride, ldp, last)
 }

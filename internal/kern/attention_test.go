@@ -85,7 +85,7 @@ func TestGroupedAttention(t *testing.T) {
 	forEachShape(t, func(t *testing.T, s attentionShape, atEnd bool) {
 		r := rng(s.size)
 		k := halves(t, r, s.rows(), atEnd)
-		for _, nq := range []int{1, 3, 4, 5, 8} {
+		for _, nq := range []int{1, 2, 3, 4, 5, 7, 8} {
 			q, y := normals(t, r, nq*s.size, atEnd), normals(t, r, nq*s.size, atEnd)
 			dst, want := guarded[float32](t, nq*s.n, atEnd), make([]float32, nq*s.n)
 			wantY := clone(y)

@@ -99,36 +99,37 @@ func BenchmarkAccumulateScaled(b *testing.B) {
 	bench(b, 12, widths, func(n int) { AccumulateScaled(y[:n], d, 1e-9) })
 }
 
-// BenchmarkAttention runs the four query heads of one key head of 64 over n
-// positions, head by head and as a group.
+// BenchmarkAttention runs nq queries of one key head of 64 over n positions, one
+// by one and jointly.
 func BenchmarkAttention(b *testing.B) {
-	const nq, size, kvHeads = 4, 64, 3
-	for _, n := range []int{256, 8192} {
-		k := make([]uint16, n*size*kvHeads)
+	const size = 64
+	for _, n := range []int{64, 8192} {
+		k := make([]uint16, n*size)
 		F32ToF16(k, floats(len(k)))
-		q, s, y := floats(nq*size), make([]float32, nq*n), make([]float32, nq*size)
-		for name, f := range map[string]func(){
-			"op=scores/group=1": func() {
-				for h := range nq {
-					ScoresF16(s[h*n:(h+1)*n], q[h*size:(h+1)*size], k, size*kvHeads)
-				}
-			},
-			"op=scores/group=4": func() { ScoresF16x(s, q, k, nq, n, size*kvHeads) },
-			"op=sum/group=1": func() {
-				for h := range nq {
-					WeightedSumF16(y[h*size:(h+1)*size], s[h*n:(h+1)*n], k, size*kvHeads)
-				}
-			},
-			"op=sum/group=4": func() { WeightedSumF16x(y, s, k, nq, n, size*kvHeads) },
-		} {
-			b.Run(fmt.Sprintf("n=%d/%s", n, name), func(b *testing.B) {
-				cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
-					b.SetBytes(int64(n * nq * size * 2))
-					for b.Loop() {
-						f()
-					}
+		for _, nq := range []int{3, 4} {
+			q, s, y := floats(nq*size), make([]float32, nq*n), make([]float32, nq*size)
+			run := func(name string, f func()) {
+				b.Run(fmt.Sprintf("%s/n=%d/nq=%d", name, n, nq), func(b *testing.B) {
+					cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+						b.SetBytes(int64(n * nq * size * 2))
+						for b.Loop() {
+							f()
+						}
+					})
 				})
+			}
+			run("op=scores/joint=false", func() {
+				for h := range nq {
+					ScoresF16(s[h*n:(h+1)*n], q[h*size:(h+1)*size], k, size)
+				}
 			})
+			run("op=scores/joint=true", func() { ScoresF16x(s, q, k, nq, n, size) })
+			run("op=sum/joint=false", func() {
+				for h := range nq {
+					WeightedSumF16(y[h*size:(h+1)*size], s[h*n:(h+1)*n], k, size)
+				}
+			})
+			run("op=sum/joint=true", func() { WeightedSumF16x(y, s, k, nq, n, size) })
 		}
 	}
 }
