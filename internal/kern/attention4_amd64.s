@@ -12,12 +12,12 @@
 	VFMADD231PS Y8, Y10, a \
 	VFMADD231PS Y9, Y10, b
 
-// func scores4AVX2(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+// func scores4SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
 // SI key, AX query, BX, R11: 1 and last times 4*size, R8 bytes from key to key,
 // R12, R13: 1 and last times 4*ldd, R10 elements left
-TEXT ·scores4AVX2(SB), NOSPLIT, $0-64
+TEXT ·scores4SIMD(SB), NOSPLIT, $0-64
 	MOVQ dst+0(FP), DI
 	MOVQ k+16(FP), SI
 	MOVQ size+24(FP), BX
@@ -79,107 +79,7 @@ dims:
 	VZEROUPPER
 	RET
 
-DATA lane4<>+0(SB)/4, $0
-DATA lane4<>+4(SB)/4, $4
-DATA lane4<>+8(SB)/4, $8
-DATA lane4<>+12(SB)/4, $12
-GLOBL lane4<>(SB), RODATA|NOPTR, $16
-
-#define QUERY4(q, a, b, c, d) \
-	VMOVUPS     q, Z20       \
-	VFMADD231PS Z16, Z20, a \
-	VFMADD231PS Z17, Z20, b \
-	VFMADD231PS Z18, Z20, c \
-	VFMADD231PS Z19, Z20, d
-
-// SCORES adds up the lanes of a, b, c and d and stores the sums; x is the low
-// part of a. The order is that of scoresAVX512: halves, quarters, neighbours.
-#define SCORES(a, b, c, d, x, to) \
-	VSHUFF32X4 $0xee, b, a, Z20 \
-	VSHUFF32X4 $0x44, b, a, a   \
-	VADDPS     Z20, a, a        \
-	VSHUFF32X4 $0xee, d, c, Z20 \
-	VSHUFF32X4 $0x44, d, c, c   \
-	VADDPS     Z20, c, c        \
-	VSHUFF32X4 $0xdd, c, a, Z20 \
-	VSHUFF32X4 $0x88, c, a, a   \
-	VADDPS     Z20, a, a        \
-	VSHUFPS    $0xb1, a, a, Z20 \
-	VADDPS     Z20, a, a        \
-	VSHUFPS    $0x4e, a, a, Z20 \
-	VADDPS     Z20, a, a        \
-	VPERMPS    a, Z31, a        \
-	VMOVUPS    x, to
-
-// func scores4AVX512(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
-//
-// size is a multiple of 16, keys one of 4. Registers as in scores4AVX2, and
-// R15 3*R8.
-TEXT ·scores4AVX512(SB), NOSPLIT, $0-64
-	MOVQ dst+0(FP), DI
-	MOVQ k+16(FP), SI
-	MOVQ size+24(FP), BX
-	MOVQ keys+32(FP), CX
-	MOVQ stride+40(FP), R8
-	MOVQ ldd+48(FP), R12
-	LEAQ (BX)(BX*1), R9
-	SHLQ $2, BX
-	ADDQ R8, R8
-	LEAQ (R8)(R8*2), R15
-	SHLQ $2, R12
-	MOVQ last+56(FP), R11
-	MOVQ R11, R13
-	IMULQ BX, R11
-	IMULQ R12, R13
-	VMOVDQU32 lane4<>(SB), X31
-
-keys4:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	MOVQ q+8(FP), AX
-	MOVQ size+24(FP), R10
-
-dims:
-	VCVTPH2PS (SI), Z16
-	VCVTPH2PS (SI)(R8*1), Z17
-	VCVTPH2PS (SI)(R8*2), Z18
-	VCVTPH2PS (SI)(R15*1), Z19
-	QUERY4((AX), Z0, Z1, Z2, Z3)
-	QUERY4((AX)(BX*1), Z4, Z5, Z6, Z7)
-	QUERY4((AX)(BX*2), Z8, Z9, Z10, Z11)
-	QUERY4((AX)(R11*1), Z12, Z13, Z14, Z15)
-	ADDQ $32, SI
-	ADDQ $64, AX
-	SUBQ $16, R10
-	JNZ  dims
-
-	SCORES(Z0, Z1, Z2, Z3, X0, (DI))
-	SCORES(Z4, Z5, Z6, Z7, X4, (DI)(R12*1))
-	SCORES(Z8, Z9, Z10, Z11, X8, (DI)(R12*2))
-	SCORES(Z12, Z13, Z14, Z15, X12, (DI)(R13*1))
-	ADDQ $16, DI
-	SUBQ R9, SI
-	LEAQ (SI)(R8*4), SI
-	SUBQ $4, CX
-	JNZ  keys4
-	VZEROUPPER
-	RET
-
-// WEIGH2 and WEIGH4 add one value, times the weight of one head, to its stretch of y.
+// WEIGH2 and WEIGH1 add one value, times the weight of one head, to its stretch of y.
 #define WEIGH2(p, a, b) \
 	VBROADCASTSS p, Y10     \
 	VFMADD231PS  Y8, Y10, a \
@@ -189,24 +89,13 @@ dims:
 	VBROADCASTSS p, Y10     \
 	VFMADD231PS  Y8, Y10, a
 
-#define WEIGH4(p, a, b, c, d) \
-	VBROADCASTSS p, Z20      \
-	VFMADD231PS  Z16, Z20, a \
-	VFMADD231PS  Z17, Z20, b \
-	VFMADD231PS  Z18, Z20, c \
-	VFMADD231PS  Z19, Z20, d
-
-#define WEIGH(p, a) \
-	VBROADCASTSS p, Z20      \
-	VFMADD231PS  Z16, Z20, a
-
-// func weightedSum4AVX2(y, p *float32, v *uint16, size, n, stride, ldp, last int)
+// func weightedSum4SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
 // DI y, BX, R11: 1 and last times 4*size, DX p, R12, R13: 1 and last times 4*ldp,
 // SI values, AX cursor in values, R8 bytes from value to value, R9 cursor in p,
 // R10 values left, CX elements of y left
-TEXT ·weightedSum4AVX2(SB), NOSPLIT, $0-64
+TEXT ·weightedSum4SIMD(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), DI
 	MOVQ p+8(FP), DX
 	MOVQ v+16(FP), SI
@@ -285,119 +174,6 @@ values8:
 	VMOVUPS Y2, (DI)(BX*1)
 	VMOVUPS Y4, (DI)(BX*2)
 	VMOVUPS Y6, (DI)(R11*1)
-
-done:
-	VZEROUPPER
-	RET
-
-// func weightedSum4AVX512(y, p *float32, v *uint16, size, n, stride, ldp, last int)
-//
-// size is a multiple of 16, n is not 0. Registers as in weightedSum4AVX2.
-TEXT ·weightedSum4AVX512(SB), NOSPLIT, $0-64
-	MOVQ y+0(FP), DI
-	MOVQ p+8(FP), DX
-	MOVQ v+16(FP), SI
-	MOVQ size+24(FP), CX
-	MOVQ stride+40(FP), R8
-	MOVQ ldp+48(FP), R12
-	MOVQ CX, BX
-	SHLQ $2, BX
-	ADDQ R8, R8
-	SHLQ $2, R12
-	MOVQ last+56(FP), R11
-	MOVQ R11, R13
-	IMULQ BX, R11
-	IMULQ R12, R13
-
-dims64:
-	SUBQ $64, CX
-	JL   tail
-	VMOVUPS (DI), Z0
-	VMOVUPS 64(DI), Z1
-	VMOVUPS 128(DI), Z2
-	VMOVUPS 192(DI), Z3
-	VMOVUPS (DI)(BX*1), Z4
-	VMOVUPS 64(DI)(BX*1), Z5
-	VMOVUPS 128(DI)(BX*1), Z6
-	VMOVUPS 192(DI)(BX*1), Z7
-	VMOVUPS (DI)(BX*2), Z8
-	VMOVUPS 64(DI)(BX*2), Z9
-	VMOVUPS 128(DI)(BX*2), Z10
-	VMOVUPS 192(DI)(BX*2), Z11
-	VMOVUPS (DI)(R11*1), Z12
-	VMOVUPS 64(DI)(R11*1), Z13
-	VMOVUPS 128(DI)(R11*1), Z14
-	VMOVUPS 192(DI)(R11*1), Z15
-	MOVQ SI, AX
-	MOVQ DX, R9
-	MOVQ n+32(FP), R10
-
-values64:
-	VCVTPH2PS (AX), Z16
-	VCVTPH2PS 32(AX), Z17
-	VCVTPH2PS 64(AX), Z18
-	VCVTPH2PS 96(AX), Z19
-	WEIGH4((R9), Z0, Z1, Z2, Z3)
-	WEIGH4((R9)(R12*1), Z4, Z5, Z6, Z7)
-	WEIGH4((R9)(R12*2), Z8, Z9, Z10, Z11)
-	WEIGH4((R9)(R13*1), Z12, Z13, Z14, Z15)
-	ADDQ R8, AX
-	ADDQ $4, R9
-	DECQ R10
-	JNZ  values64
-
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z1, 64(DI)
-	VMOVUPS Z2, 128(DI)
-	VMOVUPS Z3, 192(DI)
-	VMOVUPS Z4, (DI)(BX*1)
-	VMOVUPS Z5, 64(DI)(BX*1)
-	VMOVUPS Z6, 128(DI)(BX*1)
-	VMOVUPS Z7, 192(DI)(BX*1)
-	VMOVUPS Z8, (DI)(BX*2)
-	VMOVUPS Z9, 64(DI)(BX*2)
-	VMOVUPS Z10, 128(DI)(BX*2)
-	VMOVUPS Z11, 192(DI)(BX*2)
-	VMOVUPS Z12, (DI)(R11*1)
-	VMOVUPS Z13, 64(DI)(R11*1)
-	VMOVUPS Z14, 128(DI)(R11*1)
-	VMOVUPS Z15, 192(DI)(R11*1)
-	ADDQ $256, DI
-	ADDQ $128, SI
-	JMP  dims64
-
-tail:
-	ADDQ $64, CX
-
-dims16:
-	SUBQ $16, CX
-	JL   done
-	VMOVUPS (DI), Z0
-	VMOVUPS (DI)(BX*1), Z4
-	VMOVUPS (DI)(BX*2), Z8
-	VMOVUPS (DI)(R11*1), Z12
-	MOVQ SI, AX
-	MOVQ DX, R9
-	MOVQ n+32(FP), R10
-
-values16:
-	VCVTPH2PS (AX), Z16
-	WEIGH((R9), Z0)
-	WEIGH((R9)(R12*1), Z4)
-	WEIGH((R9)(R12*2), Z8)
-	WEIGH((R9)(R13*1), Z12)
-	ADDQ R8, AX
-	ADDQ $4, R9
-	DECQ R10
-	JNZ  values16
-
-	VMOVUPS Z0, (DI)
-	VMOVUPS Z4, (DI)(BX*1)
-	VMOVUPS Z8, (DI)(BX*2)
-	VMOVUPS Z12, (DI)(R11*1)
-	ADDQ $64, DI
-	ADDQ $32, SI
-	JMP  dims16
 
 done:
 	VZEROUPPER

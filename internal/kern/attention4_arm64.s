@@ -23,13 +23,13 @@
 	MOVD R15, R16        \
 	STDP(lo0, 16)
 
-// func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+// func scores4SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
 // R0 dst, R1 key, R3 size, R4 keys left, R5 bytes from key to key, R12 4*ldd,
 // R6, R7 cursors in keys, R8 to R11 in queries, R15 in dst, R14 elements left,
 // R13, R17 bytes from the third to the fourth row of q and dst
-TEXT ·scores4NEON(SB), NOSPLIT, $0-64
+TEXT ·scores4SIMD(SB), NOSPLIT, $0-64
 	MOVD dst+0(FP), R0
 	MOVD k+16(FP), R1
 	MOVD size+24(FP), R3
@@ -103,13 +103,13 @@ dims:
 	LDR1P(20, p)                       \
 	FMLA(lo, 16, 20); FMLA(hi, 17, 20)
 
-// func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp, last int)
+// func weightedSum4SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
 // R0 to R3 y, R4 values, R5 bytes from value to value, R6 cursor in values,
 // R7 4*ldp, R15 bytes from the third to the fourth row of p, R8 to R11 cursors
 // in p, R12 elements of y left, R14 values left
-TEXT ·weightedSum4NEON(SB), NOSPLIT, $0-64
+TEXT ·weightedSum4SIMD(SB), NOSPLIT, $0-64
 	MOVD y+0(FP), R0
 	MOVD v+16(FP), R4
 	MOVD size+24(FP), R12

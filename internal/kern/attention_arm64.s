@@ -12,13 +12,13 @@
 	FMLA(lo, 21, 16)              \
 	FMLA(hi, 22, 17)
 
-// func scoresNEON(dst, q []float32, k *uint16, stride int)
+// func scoresSIMD(dst, q []float32, k *uint16, stride int)
 //
 // len(q) is a multiple of 8, not 0. Every score has eight partial sums; four
 // keys run side by side, a lone one is added up in the same order.
 // R0 dst, R1 keys left, R2 q, R3 len(q), R4 key, R5 bytes from key to key,
 // R6 to R9 cursors in keys, R10 in q, R11 elements left
-TEXT ·scoresNEON(SB), NOSPLIT, $0-64
+TEXT ·scoresSIMD(SB), NOSPLIT, $0-64
 	MOVD dst_base+0(FP), R0
 	MOVD dst_len+8(FP), R1
 	MOVD q_base+24(FP), R2
@@ -102,13 +102,13 @@ done:
 	FMLA(lo, 21, 16)              \
 	FMLA(hi, 22, 16)
 
-// func weightedSumNEON(y, p []float32, v *uint16, stride int)
+// func weightedSumSIMD(y, p []float32, v *uint16, stride int)
 //
 // len(y) is a multiple of 8; p is not empty. A stretch of y stays in registers
 // while the kernel walks down the values.
 // R0 y, R1 elements left, R2 p, R3 len(p), R4 values, R5 bytes from value to
 // value, R6 cursor in values, R10 in p, R11 values left
-TEXT ·weightedSumNEON(SB), NOSPLIT, $0-64
+TEXT ·weightedSumSIMD(SB), NOSPLIT, $0-64
 	MOVD y_base+0(FP), R0
 	MOVD y_len+8(FP), R1
 	MOVD p_base+24(FP), R2

@@ -10,8 +10,9 @@
 // # Tiers
 //
 // Every kernel exists as portable Go, which defines it, and in assembly for the
-// tiers of package cpu; [cpu.Active] picks one at each call. Two kinds differ in
-// what they promise:
+// tiers of package cpu; [cpu.Active] picks one at each call. Where 512-bit vectors
+// gain nothing the AVX-512 tier shares the AVX2 kernel: it has its own for the
+// exponentials and the int8 products. Two kinds differ in what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
 //     F16 conversions, [QuantizeI8], [AccumulateScaled], [AccumulateCentered], and

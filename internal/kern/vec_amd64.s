@@ -3,8 +3,7 @@
 #include "textflag.h"
 
 // Element-wise kernels and reductions of vectors. They are bound by loads and
-// stores, so AVX2 serves both x86 tiers; only the dot product comes in AVX-512 as
-// well.
+// stores, so AVX2 serves both x86 tiers.
 
 DATA negInf<>+0(SB)/4, $0xff800000
 GLOBL negInf<>(SB), RODATA|NOPTR, $4
@@ -230,8 +229,8 @@ TEXT ·absMaxBitsSIMD(SB), NOSPLIT, $0-28
 	VMOVUPS o(SI), Y4        \
 	VFMADD231PS o(DI), Y4, a
 
-// func dotAVX2(a, b []float32) float32
-TEXT ·dotAVX2(SB), NOSPLIT, $0-52
+// func dotSIMD(a, b []float32) float32
+TEXT ·dotSIMD(SB), NOSPLIT, $0-52
 	MOVQ a_base+0(FP), DI
 	MOVQ a_len+8(FP), CX
 	MOVQ b_base+24(FP), SI
@@ -243,58 +242,6 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-52
 	VADDPS Y1, Y0, Y0
 	VADDPS Y3, Y2, Y2
 	VADDPS Y2, Y0, Y0
-	VEXTRACTF128 $1, Y0, X1
-	VADDPS X1, X0, X0
-	VHADDPS X0, X0, X0
-	VHADDPS X0, X0, X0
-	VMOVSS X0, ret+48(FP)
-	VZEROUPPER
-	RET
-
-// func dotAVX512(a, b []float32) float32
-TEXT ·dotAVX512(SB), NOSPLIT, $0-52
-	MOVQ a_base+0(FP), DI
-	MOVQ a_len+8(FP), CX
-	MOVQ b_base+24(FP), SI
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	SUBQ $64, CX
-	JL   rest
-
-loop64:
-	VMOVUPS (SI), Z4
-	VMOVUPS 64(SI), Z5
-	VMOVUPS 128(SI), Z6
-	VMOVUPS 192(SI), Z7
-	VFMADD231PS (DI), Z4, Z0
-	VFMADD231PS 64(DI), Z5, Z1
-	VFMADD231PS 128(DI), Z6, Z2
-	VFMADD231PS 192(DI), Z7, Z3
-	ADDQ $256, DI
-	ADDQ $256, SI
-	SUBQ $64, CX
-	JGE  loop64
-
-rest:
-	ADDQ $64, CX
-	JZ   done
-
-loop16:
-	VMOVUPS (SI), Z4
-	VFMADD231PS (DI), Z4, Z0
-	ADDQ $64, DI
-	ADDQ $64, SI
-	SUBQ $16, CX
-	JNZ  loop16
-
-done:
-	VADDPS Z1, Z0, Z0
-	VADDPS Z3, Z2, Z2
-	VADDPS Z2, Z0, Z0
-	VEXTRACTF64X4 $1, Z0, Y1
-	VADDPS Y1, Y0, Y0
 	VEXTRACTF128 $1, Y0, X1
 	VADDPS X1, X0, X0
 	VHADDPS X0, X0, X0

@@ -172,8 +172,8 @@ TEXT ·absMaxBitsSIMD(SB), NOSPLIT, $0-28
 	LDQ(4, 0, o); LDQ(5, 1, o) \
 	FMLA(a, 4, 5)
 
-// func dotNEON(a, b []float32) float32
-TEXT ·dotNEON(SB), NOSPLIT, $0-52
+// func dotSIMD(a, b []float32) float32
+TEXT ·dotSIMD(SB), NOSPLIT, $0-52
 	MOVD a_base+0(FP), R0
 	MOVD a_len+8(FP), R4
 	MOVD b_base+24(FP), R1

@@ -36,6 +36,9 @@ func maxOfSIMD(x []float32) float32
 func absMaxBitsSIMD(x []float32) uint32
 
 //go:noescape
+func dotSIMD(a, b []float32) float32
+
+//go:noescape
 func quantizeSIMD(dst []int8, x []float32, inv float32)
 
 // whole returns how many of n elements the assembly takes; 0 on the generic tier.
@@ -44,6 +47,14 @@ func whole(n int) int {
 		return 0
 	}
 	return n &^ 7
+}
+
+func dot(a, b []float32) float32 {
+	n := whole(len(a))
+	if n == 0 {
+		return dotGeneric(a, b)
+	}
+	return dotSIMD(a[:n], b) + dotGeneric(a[n:], b[n:])
 }
 
 func axpy(y []float32, a float32, x []float32) {

@@ -1,30 +1,30 @@
-//go:build !purego
+//go:build !purego && (amd64 || arm64)
 
 package kern
 
 // The head sizes of these, len(q) and len(y), are multiples of 8.
 
 //go:noescape
-func scoresNEON(dst, q []float32, k *uint16, stride int)
+func scoresSIMD(dst, q []float32, k *uint16, stride int)
 
 //go:noescape
-func weightedSumNEON(y, p []float32, v *uint16, stride int)
+func weightedSumSIMD(y, p []float32, v *uint16, stride int)
 
 // The kernels for four query heads take sizes of the same kind, and an even
 // number of keys. The fourth head is row last, 2 or 3.
 
 //go:noescape
-func scores4NEON(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+func scores4SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
 
 //go:noescape
-func weightedSum4NEON(y, p *float32, v *uint16, size, n, stride, ldp, last int)
+func weightedSum4SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
 
 // scoresVectors does the first whole vectors of the head and returns how many
 // elements they hold.
 func scoresVectors(dst, q []float32, k []uint16, stride int) int {
 	n := whole(len(q))
 	if n > 0 {
-		scoresNEON(dst, q[:n], &k[0], stride)
+		scoresSIMD(dst, q[:n], &k[0], stride)
 	}
 	return n
 }
@@ -33,7 +33,7 @@ func scoresVectors(dst, q []float32, k []uint16, stride int) int {
 func weightedSumVectors(y, p []float32, v []uint16, stride int) int {
 	n := whole(len(y))
 	if n > 0 {
-		weightedSumNEON(y[:n], p, &v[0], stride)
+		weightedSumSIMD(y[:n], p, &v[0], stride)
 	}
 	return n
 }
@@ -42,9 +42,9 @@ func weightedSumVectors(y, p []float32, v []uint16, stride int) int {
 func hasGroup4(size int) bool { return size%8 == 0 && whole(size) > 0 }
 
 func scores4(dst, q *float32, k *uint16, size, keys, stride, ldd, last int) {
-	scores4NEON(dst, q, k, size, keys, stride, ldd, last)
+	scores4SIMD(dst, q, k, size, keys, stride, ldd, last)
 }
 
 func weightedSum4(y, p *float32, v *uint16, size, n, stride, ldp, last int) {
-	weightedSum4NEON(y, p, v, size, n, stride, ldp, last)
+	weightedSum4SIMD(y, p, v, size, n, stride, ldp, last)
 }
