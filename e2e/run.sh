@@ -79,6 +79,7 @@ if [ -n "$server" ]; then
 	server=
 fi
 if [ "$failed" -ne 0 ] && [ -f "$work/log" ]; then
-	tail -50 "$work/log"
+	echo "the server's last lines:"
+	tail -5 "$work/log"
 fi
 exit "$failed"
