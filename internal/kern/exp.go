@@ -7,9 +7,9 @@ import "math"
 //
 //	e^r = 1 + r + r^2*(c2 + c3*r + c4*r^2 + c5*r^3 + c6*r^4),  |r| <= ln(2)/2,
 //
-// whose coefficients interpolate at the Chebyshev extrema of the relative
-// error. The polynomial is within 4.3e-9 of e^r; with float32 rounding, the
-// result is within 2 units in the last place on every tier. Below expMin, where
+// whose coefficients level the relative error at the Chebyshev extrema (one step
+// of Remez's exchange). The polynomial is within 4.3e-9 of e^r, relatively; with
+// float32 rounding the result is within 2 units in the last place on every tier. Below expMin, where
 // the result would be subnormal, it is 0; above expMax it is +Inf.
 const (
 	log2E = 0x1.715476p+0
@@ -37,7 +37,7 @@ func ExpInto(dst, x []float32, shift float32) float32 {
 // Entries of -Inf become 0; if all are -Inf, all become 0. A NaN or +Inf makes
 // every entry NaN.
 func Softmax(x []float32) {
-	m := maxOf(x)
+	m := Max(x)
 	if math.IsInf(float64(m), -1) {
 		m = 0 // all masked, or NaNs, which ExpInto passes on
 	}

@@ -143,7 +143,7 @@ func TestSoftmax(t *testing.T) {
 			x[5] = bad
 			Softmax(x)
 			for i, v := range x {
-				if v == v && !(bad == inf && i != 5) {
+				if v == v {
 					t.Fatalf("%v in the input: element %d is %v", bad, i, v)
 				}
 			}

@@ -38,6 +38,12 @@ func ScaleRows(y, s []float32) {
 	mul(y, y, s[:len(y)])
 }
 
+// Max returns the largest element of x. NaNs are passed over; if x is empty or
+// has only NaNs the result is -Inf.
+func Max(x []float32) float32 {
+	return maxOf(x)
+}
+
 // maxBlock is how many elements MaxIndex reduces before it looks whether a
 // new maximum was among them.
 const maxBlock = 1024

@@ -136,6 +136,9 @@ func TestMaxIndex(t *testing.T) {
 			if got != want || want >= 0 && v != x[want] || want < 0 && v == v {
 				t.Fatalf("got %d (%v), want %d", got, v, want)
 			}
+			if m := Max(x); want >= 0 && m != x[want] || want < 0 && m != -inf {
+				t.Fatalf("Max is %v, want that of element %d", m, want)
+			}
 			if n > 0 {
 				x[r.IntN(n)] = []float32{nan, 0, inf, -inf}[r.IntN(4)]
 			}
