@@ -89,6 +89,9 @@ func (c *Coder) Reach() float32 {
 	return float32(k)
 }
 
+// Bits returns the cost of an index in scalar mode.
+func (c *Coder) Bits(index uint8) float32 { return c.bits[0][index>>c.Planes] }
+
 // Split takes off v what the levels do not reach, if that is worth an entry in
 // the sparse list, and returns it as a whole number of steps (0 if nothing).
 func (c *Coder) Split(v float32) (rest float32, delta int32) {

@@ -1,0 +1,504 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/loader"
+	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/model/chat"
+	"github.com/lamina-llm/lamina/model/kv"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/model/token"
+	"github.com/lamina-llm/lamina/runtime/arena"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
+	"github.com/lamina-llm/lamina/runtime/residency"
+	"github.com/lamina-llm/lamina/runtime/sched"
+)
+
+// Options says how a model is run. The zero value lets the machine decide.
+type Options struct {
+	RAM         int64 // bytes that the whole process may take; 0 is what the machine and its control group allow
+	Context     int   // most tokens of one sequence; 0 is what the model and the memory allow
+	Parallel    int   // sequences of full length that the KV cache holds; 0 is up to 4, as memory allows
+	Threads     int   // workers; 0 is one per processor
+	BatchTokens int   // tokens of one forward pass; 0 is up to 512, as memory allows
+	Queue       int   // requests that may wait; 0 is 64
+	Logger      *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.Threads <= 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	if o.Queue <= 0 {
+		o.Queue = 64
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Model is a model that is ready to run batches, for one caller at a time.
+type Model struct {
+	name     string
+	cfg      llama.Config
+	tok      *token.Tokenizer
+	template *chat.Template
+	sampling model.Sampling
+	context  int
+	batch    int
+	plan     plan.Plan
+	ledger   *budget.Ledger
+	store    *residency.Store[*bound] // nil for a float32 model
+	file     *loader.Model            // nil for a float32 model
+	llama    *llama.Model
+	cache    *kv.Pool
+	closers  []func() error // in order of opening
+}
+
+// Open opens a .lamina file within o.RAM bytes of memory for the process. The
+// error is plan.ErrTooSmall, with the smallest workable budget, if they do not
+// suffice.
+func Open(ctx context.Context, path string, o Options) (*Model, error) {
+	f, err := loader.Open(path, loader.Options{Layout: layout, DropCache: true})
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, f, o)
+}
+
+// OpenReaderAt is Open for a model of size bytes inside r.
+func OpenReaderAt(ctx context.Context, r io.ReaderAt, size int64, name string, o Options) (*Model, error) {
+	f, err := loader.OpenReaderAt(r, size, name, loader.Options{Layout: layout})
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, f, o)
+}
+
+// Plan returns the memory plan that Open would make for a file, reading its
+// headers and side information alone.
+func Plan(ctx context.Context, path string, o Options) (plan.Plan, error) {
+	f, err := loader.Open(path, loader.Options{Layout: layout})
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	defer f.Close()
+	d, err := newDraft(ctx, f, o.withDefaults())
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return d.plan, nil
+}
+
+// draft is a model of which everything is known and nothing is loaded.
+type draft struct {
+	cfg      llama.Config
+	units    []unit
+	norm     []float32
+	size     decode.Size
+	context  int
+	parallel int
+	batch    int
+	limit    int64
+	embed    bool // an untied embedding is one of the plan's units
+	fixed    []plan.Amount
+	plan     plan.Plan
+}
+
+// heapReserve is what the Go heap may grow by while serving: requests, the
+// collector's headroom, goroutines.
+const heapReserve = 8 << 20
+
+// newDraft reads the headers of f and plans its memory.
+func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
+	raw, err := f.Section("config")
+	if err != nil {
+		return nil, err
+	}
+	d := &draft{}
+	if d.cfg, err = llama.ParseConfig(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if d.units, d.norm, err = readUnits(ctx, f, d.cfg); err != nil {
+		return nil, err
+	}
+	if d.limit = o.RAM; d.limit == 0 {
+		d.limit = budget.DetectLimit().Bytes
+	}
+	return d, d.choose(f, o)
+}
+
+// choose settles context, batch and placement: the longest context whose KV
+// cache takes at most a third of the budget and does not push weights out of
+// memory, or else the shortest useful one.
+func (d *draft) choose(f *loader.Model, o Options) error {
+	base := processBytes()
+	if o.Context > d.cfg.MaxContext {
+		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
+	}
+	d.batch = o.BatchTokens
+	if d.batch == 0 {
+		for d.batch = 512; d.batch > 32 && d.activations(o.Threads) > d.limit/16; d.batch /= 2 {
+		}
+	}
+	contexts, parallels := []int{o.Context}, []int{o.Parallel}
+	if o.Context == 0 {
+		contexts = nil
+		for c := min(d.cfg.MaxContext, 8192); ; c /= 2 {
+			contexts = append(contexts, c)
+			if c <= 1024 {
+				break
+			}
+		}
+	}
+	if o.Parallel == 0 {
+		parallels = []int{4, 2, 1}
+	}
+	var err error
+	for i, c := range contexts {
+		for j, p := range parallels {
+			d.context, d.parallel = c, p
+			last := i == len(contexts)-1 && j == len(parallels)-1
+			if d.kvBytes() > d.limit/3 && !last {
+				continue
+			}
+			if err = d.make(f, o, base); err == nil && (d.plan.Regime != plan.C || last) {
+				return nil
+			}
+		}
+	}
+	for o.Context == 0 && err != nil && d.context > 256 && errors.Is(err, plan.ErrTooSmall) {
+		d.context /= 2
+		d.batch = min(d.batch, 32)
+		err = d.make(f, o, base)
+	}
+	return err
+}
+
+// make plans the memory for the chosen context and batch.
+func (d *draft) make(f *loader.Model, o Options, base int64) error {
+	d.fixed = []plan.Amount{
+		{Purpose: budget.Binary, Bytes: base}, {Purpose: budget.GoHeap, Bytes: heapReserve},
+		{Purpose: budget.KV, Bytes: arena.Footprint(d.kvBytes(), 0)},
+		{Purpose: budget.Activations, Bytes: d.activations(o.Threads)},
+	}
+	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
+	for i := range d.cfg.Layers + 1 {
+		in.Units = append(in.Units, plan.Unit{
+			Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(), Streamable: true,
+		})
+	}
+	d.embed = false
+	if !d.cfg.Tied {
+		// A resident embedding is worth having only where nothing is streamed for it.
+		e := d.cfg.Layers + 1
+		with := in
+		with.Units = append(with.Units[:len(with.Units):len(with.Units)], plan.Unit{
+			Name: f.Units()[e].Name, CodedBytes: f.Units()[e].Bytes, Streamable: false,
+		})
+		if p, err := plan.Make(with); err == nil && p.Regime != plan.C {
+			d.plan, d.embed = p, true
+			return nil
+		}
+	}
+	var err error
+	d.plan, err = plan.Make(in)
+	return err
+}
+
+func (d *draft) geometry() kv.Geometry {
+	return kv.Geometry{Layers: d.cfg.Layers, KVHeads: d.cfg.KVHeads, HeadDim: d.cfg.HeadDim, PageTokens: kv.DefaultPageTokens}
+}
+
+func (d *draft) kvBytes() int64 {
+	g := d.geometry()
+	return int64(d.parallel) * int64(g.Pages(d.context)) * g.PageBytes()
+}
+
+func (d *draft) llamaOptions() llama.Options {
+	return llama.Options{MaxBatchTokens: d.batch, MaxContext: max(d.context, 1), LogitRows: min(8, d.batch)}
+}
+
+// activations is the work memory of the forward pass and the operators.
+func (d *draft) activations(threads int) int64 {
+	d.size = decode.Size{Batch: d.batch}
+	for i := range d.units {
+		for k := range d.units[i].parts {
+			d.size.Grow(d.units[i].parts[k].Matrix)
+		}
+	}
+	c := d.context
+	d.context = max(c, 1)
+	n := arena.Footprint(llama.ScratchBytes(d.cfg, d.llamaOptions()), 0) + d.size.Bytes(threads)
+	d.context = c
+	return n
+}
+
+// processBytes is what the process occupies already: program, runtime,
+// tokenizer, side information.
+func processBytes() int64 {
+	debug.FreeOSMemory()
+	return budget.RSS()
+}
+
+// open loads the model in f; it owns f from now on.
+func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error) {
+	o = o.withDefaults()
+	m = &Model{name: f.Name(), file: f, closers: []func() error{f.Close}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+			m = nil
+		}
+	}()
+	if err := m.readText(f); err != nil {
+		return m, err
+	}
+	d, err := newDraft(ctx, f, o)
+	if err != nil {
+		return m, err
+	}
+	m.cfg, m.plan, m.context, m.batch = d.cfg, d.plan, d.context, d.batch
+	m.ledger = budget.New(d.limit)
+	for _, a := range d.fixed {
+		n := a.Bytes
+		switch a.Purpose {
+		case budget.KV:
+			continue // leased by its slab
+		case budget.Activations:
+			n = d.size.Bytes(o.Threads)
+		}
+		lease, err := m.ledger.TryAcquire(a.Purpose, n)
+		if err != nil {
+			return m, err
+		}
+		m.onClose(func() error { lease.Release(); return nil })
+	}
+	pool := sched.New(o.Threads)
+	m.onClose(func() error { pool.Close(); return nil })
+	ws := decode.NewWorkspace(pool, d.size)
+	b := &binder{units: d.units, layers: d.cfg.Layers, ws: ws}
+	m.store, err = residency.Open(ctx, residency.Options[*bound]{
+		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
+	})
+	if err != nil {
+		return m, err
+	}
+	m.onClose(m.store.Close)
+	w, err := m.weights(ctx, d, f, ws)
+	if err != nil {
+		return m, err
+	}
+	if err := m.start(d, w, pool); err != nil {
+		return m, err
+	}
+	limitHeap(d.size.Bytes(o.Threads))
+	return m, nil
+}
+
+// weights makes the forward pass's view of the store.
+func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *decode.Workspace) (*storedWeights, error) {
+	w := &storedWeights{store: m.store, cfg: d.cfg, norm: d.norm, file: f}
+	e := d.cfg.Layers
+	if !d.cfg.Tied {
+		e++
+	}
+	resident := d.embed || d.cfg.Tied && d.plan.Units[e].Placement != plan.Streamed
+	if !resident {
+		side := d.units[e].parts[0]
+		w.tensor = f.Tensor("embed")
+		if d.cfg.Tied { // the head streams through the other instance
+			own, err := readPart(ctx, f, e, "embed", d.cfg.Vocab, d.cfg.Hidden)
+			if err != nil {
+				return nil, err
+			}
+			side = own
+		}
+		w.lookup = decode.NewCoded(side.Matrix, ws)
+		return w, nil
+	}
+	held, release, err := m.store.Acquire(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	w.embed = held.op
+	m.onClose(func() error { release(); return nil })
+	return w, nil
+}
+
+// start makes cache and forward pass over w.
+func (m *Model) start(d *draft, w llama.Weights, pool model.Pool) error {
+	cache, err := arena.Alloc(m.ledger, budget.KV, int(d.kvBytes()), 0)
+	if err != nil {
+		return err
+	}
+	m.onClose(func() error { cache.Free(); return nil })
+	if m.cache, err = kv.New(d.geometry(), cache.Bytes()); err != nil {
+		return err
+	}
+	o := d.llamaOptions()
+	scratch, err := arena.Alloc(m.ledger, budget.Activations, int(llama.ScratchBytes(d.cfg, o)), 0)
+	if err != nil {
+		return err
+	}
+	m.onClose(func() error { scratch.Free(); return nil })
+	o.Scratch = floats(scratch.Bytes())
+	m.llama, err = llama.New(d.cfg, w, pool, o)
+	return err
+}
+
+// limitHeap lets the collector keep the Go heap at what it is now plus the
+// reserve.
+func limitHeap(workspace int64) {
+	debug.FreeOSMemory()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	debug.SetMemoryLimit(int64(s.Sys-s.HeapReleased) + heapReserve)
+}
+
+// readText reads tokenizer, chat template and sampling defaults.
+func (m *Model) readText(f *loader.Model) error {
+	data, err := f.Section("tokenizer")
+	if err != nil {
+		return err
+	}
+	if m.tok, err = token.Unmarshal(data); err != nil {
+		return fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	tmpl, err := f.Section("chat_template")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	m.sampling = model.DefaultSampling()
+	gen, err := f.Section("generation")
+	if err == nil {
+		err = json.Unmarshal(gen, &m.sampling)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: generation defaults: %w", f.Name(), err)
+	}
+	return m.setTemplate(string(tmpl))
+}
+
+func (m *Model) setTemplate(text string) (err error) {
+	if text == "" {
+		return nil
+	}
+	spell := func(id int32) string {
+		if id < 0 {
+			return ""
+		}
+		return m.tok.Text(id)
+	}
+	m.template, err = chat.New(text, chat.Vars{BOS: spell(m.tok.BOS()), EOS: spell(m.tok.EOS())})
+	return err
+}
+
+// OpenSource opens a source checkpoint in float32, for evaluation and
+// comparison. It takes four bytes per weight, or those of one layer at a time
+// if that is more than half of o.RAM.
+func OpenSource(ctx context.Context, path string, o Options) (m *Model, err error) {
+	o = o.withDefaults()
+	src, err := source.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	m = &Model{name: src.Name(), cfg: src.Config(), sampling: src.Sampling(), closers: []func() error{src.Close}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+			m = nil
+		}
+	}()
+	if m.tok, err = src.Tokenizer(); err != nil {
+		return m, err
+	}
+	if err := m.setTemplate(src.ChatTemplate()); err != nil {
+		return m, err
+	}
+	limit := o.RAM
+	if limit == 0 {
+		limit = budget.DetectLimit().Bytes
+	}
+	m.context = min(m.cfg.MaxContext, 2048)
+	if o.Context > 0 {
+		m.context = min(o.Context, m.cfg.MaxContext)
+	}
+	d := &draft{cfg: m.cfg, context: m.context, parallel: max(1, o.Parallel), batch: o.BatchTokens, limit: limit}
+	if d.batch == 0 {
+		d.batch = 512
+	}
+	m.batch = d.batch
+	m.ledger = budget.New(limit)
+	stream := llama.FloatBytes(m.cfg, false) > limit/2
+	lease, err := m.ledger.TryAcquire(budget.Unpacked, llama.FloatBytes(m.cfg, stream))
+	if err != nil {
+		return m, err
+	}
+	m.onClose(func() error { lease.Release(); return nil })
+	pool := sched.New(o.Threads)
+	m.onClose(func() error { pool.Close(); return nil })
+	w, err := llama.NewFloatWeights(ctx, m.cfg, src.ReadRows, pool, stream)
+	if err != nil {
+		return m, err
+	}
+	return m, m.start(d, w, pool)
+}
+
+func (m *Model) onClose(f func() error) { m.closers = append(m.closers, f) }
+
+// Close frees everything. Nothing may be running.
+func (m *Model) Close() error {
+	var err error
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, m.closers[i]())
+	}
+	m.closers = nil
+	return err
+}
+
+// Name returns the base name of the file that the model came from.
+func (m *Model) Name() string { return m.name }
+
+// Config returns the hyper-parameters.
+func (m *Model) Config() llama.Config { return m.cfg }
+
+// Tokenizer returns the tokenizer; it is safe for concurrent use.
+func (m *Model) Tokenizer() *token.Tokenizer { return m.tok }
+
+// Template returns the chat template, or nil if the model has none.
+func (m *Model) Template() *chat.Template { return m.template }
+
+// Sampling returns the sampling defaults that came with the model.
+func (m *Model) Sampling() model.Sampling { return m.sampling }
+
+// Context returns the most tokens of one sequence.
+func (m *Model) Context() int { return m.context }
+
+// BatchTokens returns the most tokens of one forward pass.
+func (m *Model) BatchTokens() int { return m.batch }
+
+// Plan returns the memory plan; it is empty for a float32 model.
+func (m *Model) Plan() plan.Plan { return m.plan }
+
+// NewSeq reserves cache for one sequence.
+func (m *Model) NewSeq(maxTokens int) (*kv.Seq, error) { return m.cache.NewSeq(maxTokens) }
+
+// Forward runs one batch; see llama.Model.Forward.
+func (m *Model) Forward(ctx context.Context, batch []llama.Seq, emit llama.Emit) error {
+	return m.llama.Forward(ctx, batch, emit)
+}

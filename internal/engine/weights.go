@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/loader"
+	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/residency"
+	"github.com/lamina-llm/lamina/weights"
+)
+
+var _ residency.Source = (*loader.Model)(nil)
+
+// operator is a matrix in memory: products and single rows.
+type operator interface {
+	model.Linear
+	Rows(dst []float32, ids []int32) error
+}
+
+// bound is a unit in memory.
+type bound struct {
+	layer llama.Layer
+	op    operator // the only matrix of a unit that is no layer
+}
+
+// binder makes operators of coded units.
+type binder struct {
+	units  []unit
+	layers int
+	ws     *decode.Workspace
+}
+
+// Bind implements residency.Binder: products straight from the coded bytes.
+func (b *binder) Bind(i int, coded []byte) (*bound, error) {
+	u := &b.units[i]
+	ops := make([]operator, len(u.parts))
+	for k := range u.parts {
+		if err := u.parts[k].attach(coded); err != nil {
+			return nil, fmt.Errorf("unit %d: %w", i, err)
+		}
+		ops[k] = decode.NewCoded(u.parts[k].Matrix, b.ws)
+	}
+	return b.bind(i, ops), nil
+}
+
+// Unpack implements residency.Binder: levels decoded once.
+func (b *binder) Unpack(i int, coded, dst []byte) (*bound, error) {
+	u := &b.units[i]
+	ops := make([]operator, len(u.parts))
+	for k := range u.parts {
+		p := &u.parts[k]
+		if err := p.attach(coded); err != nil {
+			return nil, fmt.Errorf("unit %d: %w", i, err)
+		}
+		n := p.UnpackedBytes()
+		op, err := decode.Unpack(p.Matrix, b.ws, dst[:n:n])
+		if err != nil {
+			return nil, fmt.Errorf("unit %d: %w", i, err)
+		}
+		dst, ops[k] = dst[n:], op
+	}
+	return b.bind(i, ops), nil
+}
+
+func (b *binder) bind(i int, ops []operator) *bound {
+	if i >= b.layers {
+		return &bound{op: ops[0]}
+	}
+	u := &b.units[i]
+	return &bound{layer: llama.Layer{
+		AttnNorm: u.attnNorm, QKV: ops[0], Out: ops[1], FFNNorm: u.ffnNorm, GateUp: ops[2], Down: ops[3],
+	}}
+}
+
+// unpackedBytes is what unit i takes decoded.
+func (u *unit) unpackedBytes() (n int64) {
+	for _, p := range u.parts {
+		n += p.UnpackedBytes()
+	}
+	return n
+}
+
+// storedWeights gives the forward pass its parameters from a residency store.
+type storedWeights struct {
+	store *residency.Store[*bound]
+	cfg   llama.Config
+	norm  []float32
+	// embed looks up embedding rows if they are resident; else lookup reads the
+	// chunks that it needs from the file.
+	embed  operator
+	file   *loader.Model
+	lookup *decode.Coded
+	tensor *weights.Tensor
+	buf    []byte
+	head   llama.Head
+}
+
+// Embed implements llama.Weights.
+func (w *storedWeights) Embed(ctx context.Context, dst []float32, ids []int32) error {
+	if w.embed != nil {
+		return w.embed.Rows(dst, ids)
+	}
+	return w.lookup.RowsFrom(dst, ids, func(chunk int) ([]byte, error) {
+		s := w.tensor.Spans[1+chunk]
+		if cap(w.buf) < s.Len+rans.Slack {
+			w.buf = make([]byte, s.Len+rans.Slack)
+		}
+		data := w.buf[:s.Len]
+		return data, w.file.ReadSpan(ctx, data, s)
+	})
+}
+
+// Acquire implements llama.Weights.
+func (w *storedWeights) Acquire(ctx context.Context, i int) (*llama.Layer, func(), error) {
+	b, release, err := w.store.Acquire(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &b.layer, release, nil
+}
+
+// AcquireHead implements llama.Weights.
+func (w *storedWeights) AcquireHead(ctx context.Context) (*llama.Head, func(), error) {
+	b, release, err := w.store.Acquire(ctx, w.cfg.Layers)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.head = llama.Head{Norm: w.norm, Logits: b.op}
+	return &w.head, release, nil
+}

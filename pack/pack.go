@@ -1,0 +1,278 @@
+// Package pack turns a source checkpoint into a .lamina file: it measures every
+// matrix, finds the one quantiser step that meets the asked size, chooses
+// levels by rate and distortion, codes them and writes the container.
+//
+// It works matrix by matrix and band by band: memory is bounded by a band of
+// the widest matrix and a sample of each, never by the model. Nothing appears
+// under the final name until the file is whole.
+package pack
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/weights"
+)
+
+// ErrTarget marks a size that no quantiser step reaches.
+var ErrTarget = errors.New("pack: size cannot be reached")
+
+// Options says what to make. Exactly one of Bits and Size is set.
+type Options struct {
+	Bits     float64   // whole file in bits per weight, 1 to 8
+	Size     int64     // whole file in bytes
+	Mode     rans.Mode // Scalar decodes fastest; DQ is 0.15 bit per weight smaller
+	Workers  int       // goroutines that quantise; 0 is one per processor
+	Progress func(Progress)
+}
+
+// Progress reports how far a run is. Done and Total count weights within the
+// phase, over all tensors.
+type Progress struct {
+	Phase  string `json:"phase"`  // "scan", then "encode"
+	Tensor string `json:"tensor"` // tensor that was finished
+	Done   int64  `json:"done"`
+	Total  int64  `json:"total"`
+}
+
+// Report says what was made.
+type Report struct {
+	Weights int64          `json:"weights"`
+	Bytes   int64          `json:"file_bytes"`
+	Bits    float64        `json:"bits_per_weight"`
+	Mode    string         `json:"mode"`
+	Seconds float64        `json:"seconds"`
+	Tensors []TensorReport `json:"tensors"`
+}
+
+// TensorReport describes one coded matrix.
+type TensorReport struct {
+	Name   string  `json:"name"`
+	Rows   int     `json:"rows"`
+	Cols   int     `json:"cols"`
+	Bytes  int64   `json:"bytes"`
+	Bits   float64 `json:"bits_per_weight"`
+	Error  float64 `json:"relative_error"` // ||W - W'|| / ||W||, after norms were folded in
+	Planes int     `json:"planes"`
+}
+
+// Validate reports the first option that makes no sense.
+func (o Options) Validate() error {
+	switch {
+	case (o.Bits != 0) == (o.Size != 0):
+		return errors.New("pack: give either bits per weight or a size")
+	case o.Bits != 0 && !(o.Bits >= 1 && o.Bits <= 8):
+		return fmt.Errorf("pack: %v bits per weight, want 1 to 8", o.Bits)
+	case o.Size < 0:
+		return fmt.Errorf("pack: size %d", o.Size)
+	case o.Mode > rans.DQ:
+		return fmt.Errorf("pack: mode %d", o.Mode)
+	}
+	return nil
+}
+
+// provenance is the JSON of the section of that name.
+type provenance struct {
+	Source  source.Provenance `json:"source"`
+	Made    string            `json:"made"`
+	Method  string            `json:"method"`
+	Target  float64           `json:"target_bits_per_weight"`
+	Weights int64             `json:"weights"`
+}
+
+// packer is one run.
+type packer struct {
+	src     *source.Source
+	cfg     llama.Config
+	opt     Options
+	mats    []*matrix
+	weights int64 // of the source model
+}
+
+// Run packs src into a new file at path.
+func Run(ctx context.Context, src *source.Source, path string, o Options) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Progress == nil {
+		o.Progress = func(Progress) {}
+	}
+	start := time.Now()
+	p := &packer{src: src, cfg: src.Config(), opt: o}
+	for _, t := range src.Tensors() {
+		p.weights += int64(t.Rows) * int64(t.Cols)
+	}
+	p.mats = p.matrices()
+	if err := p.scan(ctx); err != nil {
+		return nil, err
+	}
+	target := o.Size
+	if o.Bits != 0 {
+		target = int64(o.Bits * float64(p.weights) / 8)
+	}
+	w, err := weights.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := p.write(ctx, w, target)
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	r.Seconds = time.Since(start).Seconds()
+	return r, nil
+}
+
+// write encodes everything into w and commits it.
+func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*Report, error) {
+	overhead, err := p.sections(ctx, w, target)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{Weights: p.weights, Mode: p.opt.Mode.String()}
+	step, err := p.solve(target - overhead)
+	if err != nil {
+		return nil, err
+	}
+	var done, spent int64
+	next := 0
+	encode := func(role string) error {
+		m := p.mats[next]
+		t, err := p.encode(ctx, w, m, role, m.step(step))
+		if err != nil {
+			return fmt.Errorf("pack: %s: %w", m.name, err)
+		}
+		r.Tensors = append(r.Tensors, *t)
+		spent += t.Bytes
+		done += m.weights()
+		next++
+		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
+		// What sampling misjudged so far is made up for by the matrices left.
+		if left := p.mats[next:]; len(left) > 0 {
+			if s, err := solve(left, target-overhead-spent, step); err == nil {
+				step = min(max(s, step*0.97), step*1.03)
+			}
+		}
+		return nil
+	}
+	unit := func(name string) error { return w.BeginUnit(name) }
+	if err := errors.Join(unit("embed"), encode("embedding")); err != nil {
+		return nil, err
+	}
+	for i := range p.cfg.Layers {
+		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
+			return nil, err
+		}
+		for range 4 {
+			if err := encode("linear"); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := unit("head"); err != nil {
+		return nil, err
+	}
+	if err := p.vector(w, "norm", "model.norm.weight"); err != nil {
+		return nil, err
+	}
+	if !p.cfg.Tied {
+		if err := encode("head"); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Commit(); err != nil {
+		return nil, err
+	}
+	r.Bytes = w.Size()
+	r.Bits = float64(r.Bytes) * 8 / float64(p.weights)
+	return r, nil
+}
+
+// sections writes everything but tensors and returns what the file takes
+// beside the matrices, directory and padding included (estimated).
+func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) (int64, error) {
+	cfg, err := json.Marshal(p.cfg)
+	if err != nil {
+		return 0, err
+	}
+	tok, err := p.src.Tokenizer()
+	if err != nil {
+		return 0, err
+	}
+	tokenizer, err := tok.MarshalBinary()
+	if err != nil {
+		return 0, err
+	}
+	sampling, err := json.Marshal(p.src.Sampling())
+	if err != nil {
+		return 0, err
+	}
+	from, err := p.src.Provenance(ctx, true, nil)
+	if err != nil {
+		return 0, err
+	}
+	prov, err := json.Marshal(provenance{
+		Source: from, Made: time.Now().UTC().Format(time.RFC3339), Method: "data-free, " + p.opt.Mode.String(),
+		Target: float64(target) * 8 / float64(p.weights), Weights: p.weights,
+	})
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, s := range []struct {
+		name string
+		data []byte
+	}{
+		{"config", cfg}, {"tokenizer", tokenizer}, {"chat_template", []byte(p.src.ChatTemplate())},
+		{"generation", sampling}, {"provenance", prov},
+	} {
+		if len(s.data) == 0 {
+			continue
+		}
+		if err := w.Section(s.name, s.data); err != nil {
+			return 0, err
+		}
+		total += int64(len(s.data))
+	}
+	total += int64(p.cfg.Hidden) * 4      // final norm
+	total += int64(p.cfg.Layers+2) * 2048 // units start on pages: half a page lost each
+	for _, m := range p.mats {
+		total += int64(64 + len(m.name) + 20*(1+m.chunks())) // directory entry
+	}
+	return total, nil
+}
+
+// vector writes a one-row tensor as float32.
+func (p *packer) vector(w *weights.Writer, name, from string) error {
+	t, ok := p.src.Tensor(from)
+	if !ok {
+		return fmt.Errorf("pack: no tensor %s", from)
+	}
+	v := make([]float32, t.Rows*t.Cols)
+	if err := p.src.ReadRows(from, 0, t.Rows, v); err != nil {
+		return err
+	}
+	for i, x := range v {
+		if x-x != 0 {
+			return fmt.Errorf("pack: %s: element %d is %v", from, i, x)
+		}
+	}
+	buf := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+	}
+	err := w.BeginTensor(weights.TensorInfo{Name: name, Role: "norm", Codec: "f32", Rows: 1, Cols: len(v), Weights: int64(len(v))})
+	return errors.Join(err, w.Span(buf))
+}

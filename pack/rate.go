@@ -1,0 +1,224 @@
+package pack
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/pack/quant"
+)
+
+// Range of quantiser steps, relative to a row's root mean square.
+const (
+	minStep = 1.0 / 128
+	maxStep = 4.0
+)
+
+// coderFit is the coder of one matrix at one step.
+type coderFit struct {
+	coder  *quant.Coder
+	tables []rans.Table
+	planes int
+	bits   float64 // per weight, estimated on the sample, outliers included
+	cost   float64 // squared error plus lambda * bits, per weight, in steps
+}
+
+// fit finds planes and tables for m at a step, by turns of quantising the
+// sample and refitting the tables.
+func (m *matrix) fit(mode rans.Mode, step float64) (*coderFit, error) {
+	var best *coderFit
+	for planes := range mode.MaxPlanes() + 1 {
+		f, reach, err := m.fitPlanes(mode, planes, step)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || f.cost < best.cost {
+			best = f
+		}
+		if reach {
+			break // one plane more would only cost
+		}
+	}
+	return best, nil
+}
+
+// fitPlanes is fit for a number of raw planes; reach reports whether the
+// alphabet covers practically all weights.
+func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64) (f *coderFit, reach bool, err error) {
+	inv := float32(1 / step)
+	rows := m.sample.rows
+	cols := len(m.sample.v) / rows
+	v, index := make([]float32, rows), make([]uint8, rows)
+	f = &coderFit{coder: quant.Uniform(mode, planes), planes: planes}
+	f.coder.Lambda = quant.Lambda(mode)
+	var trellis quant.Trellis
+	for range 3 {
+		var count [2][rans.Alphabet]int64
+		outliers, total, cost := 0, 0, 0.0
+		for j := range cols {
+			for i, x := range m.sample.v[j*rows : (j+1)*rows] {
+				var delta int32
+				if v[i], delta = f.coder.Split(x * inv); delta != 0 {
+					outliers++
+				}
+			}
+			cost += tally(f.coder, &trellis, v, index, &count)
+			total += rows
+		}
+		f.tables, f.bits = nil, float64(outliers)*24
+		for q := range 1 + int(mode) {
+			t, err := fitTable(count[q])
+			if err != nil {
+				return nil, false, err
+			}
+			f.tables = append(f.tables, t)
+			for s, n := range count[q] {
+				if n > 0 && t.Freq[s] > 0 {
+					f.bits += float64(n) * (8 - math.Log2(float64(t.Freq[s])))
+				} else if n > 0 {
+					f.bits += float64(n) * 24 // dropped symbols become outliers
+				}
+			}
+		}
+		f.bits = f.bits/float64(total) + float64(planes)
+		f.cost = (cost + float64(quant.Lambda(mode))*24*float64(outliers)) / float64(total)
+		f.coder = quant.NewCoder(mode, planes, quant.Lambda(mode), f.tables)
+		reach = outliers*20000 <= total
+	}
+	return f, reach, nil
+}
+
+// fitTable fits a table, leaving out symbols so rare that their slot of 1/256
+// costs the others more than a sparse entry costs them. Levels -1, 0 and 1 stay.
+func fitTable(count [rans.Alphabet]int64) (rans.Table, error) {
+	const keep = 0x7 << (rans.Alphabet/2 - 1)
+	var total int64
+	for _, n := range count {
+		total += n
+	}
+	// A slot takes log2(256/255) bit from every other symbol.
+	floor := total / 256 / 6
+	for _, dir := range []int{-1, 1} {
+		end := rans.Alphabet - 1
+		if dir < 0 {
+			end = 0
+		}
+		for s := end; count[s] <= floor/4 && keep>>s&1 == 0; s -= dir {
+			count[s] = 0
+		}
+	}
+	return rans.FitTable(count, keep)
+}
+
+// tally quantises one column of the sample, counts its symbols and returns the
+// cost: squared error plus lambda * bits.
+func tally(c *quant.Coder, t *quant.Trellis, v []float32, index []uint8, count *[2][rans.Alphabet]int64) (cost float64) {
+	if c.Mode == rans.DQ {
+		cost = float64(t.Column(c, v, index, nil))
+		quant.Walk(index, func(i, q int) { count[q][index[i]>>c.Planes]++ })
+		return cost
+	}
+	for i, x := range v {
+		var rec float32
+		index[i], rec = c.Scalar(x)
+		count[0][index[i]>>c.Planes]++
+		cost += float64((x-rec)*(x-rec)) + float64(c.Lambda*c.Bits(index[i]))
+	}
+	return cost
+}
+
+// curveSteps is the grid of the rate curve: points per octave of the step.
+const curveSteps = 4
+
+// bits estimates the coded bits per weight of m at a step, side information of
+// chunks and rows included, by interpolation in the logarithm of the step.
+func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+	x := math.Log2(step) * curveSteps
+	lo := int(math.Floor(x))
+	var at [2]float64
+	for i := range at {
+		b, ok := m.curve[lo+i]
+		if !ok {
+			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps))
+			if err != nil {
+				return 0, err
+			}
+			b = f.bits
+			m.curve[lo+i] = b
+		}
+		at[i] = b
+	}
+	t := x - float64(lo)
+	lanes := float64((m.cols + rans.Lanes - 1) / rans.Lanes * rans.Lanes)
+	states := lanes * 16.3 / float64(min(m.band*m.depth, m.rows*m.depth)) / float64(m.cols)
+	rows := float64(m.row.Bits) / float64(m.cols)
+	tables := 60 * 8 / float64(m.weights())
+	pad := lanes / float64(m.cols)
+	return (at[0]*(1-t)+at[1]*t)*(1+(pad-1)*0.5) + states + rows + tables, nil
+}
+
+// solve finds the common step at which all matrices take the given bytes.
+func (p *packer) solve(target int64) (float64, error) {
+	for _, m := range p.mats {
+		m.mode = p.opt.Mode
+	}
+	s, err := solve(p.mats, target, 0.5)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %d bytes for %d weights (%.2f bits each) after tokenizer, norms and directory",
+			err, target, p.matrixWeights(), float64(target)*8/float64(p.matrixWeights()))
+	}
+	return s, nil
+}
+
+// solve bisects the step for a list of matrices, starting near hint.
+func solve(mats []*matrix, target int64, hint float64) (float64, error) {
+	size := func(step float64) (int64, error) {
+		total := 0.0
+		for _, m := range mats {
+			b, err := m.bits(m.mode, m.step(step))
+			if err != nil {
+				return 0, err
+			}
+			total += b * float64(m.weights()) / 8
+		}
+		return int64(total), nil
+	}
+	lo, hi := hint, hint
+	for ; ; lo /= 1.19 {
+		if lo < minStep {
+			return 0, fmt.Errorf("%w: too large", ErrTarget)
+		}
+		n, err := size(lo)
+		if err != nil {
+			return 0, err
+		}
+		if n >= target {
+			break
+		}
+	}
+	for ; ; hi *= 1.19 {
+		if hi > maxStep {
+			return 0, fmt.Errorf("%w: too small", ErrTarget)
+		}
+		n, err := size(hi)
+		if err != nil {
+			return 0, err
+		}
+		if n <= target {
+			break
+		}
+	}
+	for range 40 {
+		mid := math.Sqrt(lo * hi)
+		n, err := size(mid)
+		if err != nil {
+			return 0, err
+		}
+		if n > target {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return math.Sqrt(lo * hi), nil
+}
