@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -71,9 +72,7 @@ func (s *Server) parsePrompt(raw json.RawMessage) (texts []string, prompts [][]i
 	}
 	inner := byte(0)
 	if raw[0] == '[' {
-		if rest := strings.TrimLeft(string(raw[1:min(len(raw), 64)]), " \t\r\n"); rest != "" {
-			inner = rest[0]
-		}
+		inner = bytes.TrimLeft(raw[1:], " \t\r\n")[0] // valid JSON: at least the bracket follows
 	}
 	var ids [][]int32
 	var err error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -150,12 +151,13 @@ func (g *generation) close() {
 // collect waits for all choices and returns the whole answer.
 func (g *generation) collect() ([]byte, *apiError) {
 	whole := make([]piece, len(g.call.jobs))
+	texts := make([]strings.Builder, len(whole))
 	for t := range g.events {
 		g.observe(t)
 		if p, ok := g.add(t.index, t.Event); ok {
 			w := &whole[t.index]
 			w.index, w.offset, w.finish = p.index, p.offset, p.finish
-			w.text += p.text
+			texts[t.index].WriteString(p.text)
 			w.tokens = append(w.tokens, p.tokens...)
 		}
 	}
@@ -164,6 +166,7 @@ func (g *generation) collect() ([]byte, *apiError) {
 	}
 	choices := make([]any, len(whole))
 	for i := range whole {
+		whole[i].text = texts[i].String()
 		choices[i] = g.call.format.whole(&whole[i])
 	}
 	out := g.call.envelope(false, choices...)

@@ -18,7 +18,8 @@ import (
 // Generate yields the events of one request in order; the last one carries
 // Finish. After an error nothing follows. It stops within one step when ctx
 // ends or the consumer breaks out of the loop, and yielded events are never
-// written again: they may be kept. Concurrent calls are allowed.
+// written again: they may be kept. A slow client makes yield block, up to the
+// write timeout. Concurrent calls are allowed.
 type Generator interface {
 	Generate(ctx context.Context, r model.Request) iter.Seq2[model.Event, error]
 }
@@ -78,8 +79,8 @@ type Options struct {
 	Keys        []string // API keys; none means no authentication
 	CORSOrigins []string // origins that browsers may call from; "*" is any, none is off
 
-	MaxBody        int           // bytes of request body; default 2 MiB
-	MaxConns       int           // open connections; default 256
+	MaxBody        int           // bytes of request body; default 1 MiB
+	MaxConns       int           // open connections; default 128. MaxConns x MaxBody is the most memory that bodies can take.
 	ReadTimeout    time.Duration // to read one request; default 30 s
 	IdleTimeout    time.Duration // keep-alive; default 75 s
 	WriteTimeout   time.Duration // for each write to a client; default 30 s
@@ -123,8 +124,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	def(&o.MaxChoices, 128)
 	def(&o.Parallel, 4)
-	def(&o.MaxBody, 2<<20)
-	def(&o.MaxConns, 256)
+	def(&o.MaxBody, 1<<20)
+	def(&o.MaxConns, 128)
 	dur(&o.ReadTimeout, 30*time.Second)
 	dur(&o.IdleTimeout, 75*time.Second)
 	dur(&o.WriteTimeout, 30*time.Second)

@@ -22,6 +22,10 @@ import (
 // modelPath is the prefix of the one route with a parameter.
 const modelPath = "/v1/models/"
 
+// lastWrite is how long the last bytes of answers may take once a shutdown has
+// run out of patience.
+const lastWrite = 2 * time.Second
+
 // Server serves one model. Make it with [New].
 type Server struct {
 	o        Options
@@ -147,7 +151,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.cancel(model.ErrClosed)
 	// What remains is the last bytes of answers and idle connections.
-	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), lastWrite)
 	defer stop()
 	if err := s.http.ShutdownWithContext(last); err != nil {
 		s.closeAll()
@@ -189,12 +193,12 @@ func (s *Server) connState(c net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// expireWrites leaves writes that are stuck on slow clients two seconds.
+// expireWrites gives writes that are stuck on slow clients their last chance.
 func (s *Server) expireWrites() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.SetWriteDeadline(time.Now().Add(2 * time.Second)) // a closed one does not matter
+		c.SetWriteDeadline(time.Now().Add(lastWrite)) // a closed one does not matter
 	}
 }
 

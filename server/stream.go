@@ -71,7 +71,11 @@ func (st *stream) Read(p []byte) (n int, err error) {
 	for st.buf.Len() == 0 && !st.over {
 		st.fill()
 	}
-	if err := st.conn.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout)); err != nil {
+	patience := st.s.o.WriteTimeout
+	if st.s.base.Err() != nil {
+		patience = min(patience, lastWrite)
+	}
+	if err := st.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return 0, err
 	}
 	if st.buf.Len() == 0 {
