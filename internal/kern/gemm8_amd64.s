@@ -369,6 +369,8 @@ loop:
 	VPDPBUSD     tmp, Z30, lo \
 	VPDPBUSD     tmp, Z31, hi
 
+// PHASE does so for columns off to off+3 of a lone token; four phases have sums of
+// their own, to hide the latency.
 #define PHASE(off, lo, hi) \
 	VMOVDQU64     (2*16*off)(AX), Z30    \
 	VMOVDQU64     (2*16*off+64)(AX), Z31 \
