@@ -178,13 +178,13 @@ func (c *cabac) truncatedUnaryBypass(limit int) int {
 	return v
 }
 
-// remainder decodes a limited Golomb-Rice code with parameter rice (clause 9.3.3.11): abs_remainder and dec_abs_level.
-func (c *cabac) remainder(rice int) int {
-	const (
-		cutoff    = 5
-		rangeBits = 15 // log2 of the transform dynamic range
-		maxPrefix = 32 - rangeBits
-	)
+// remainder decodes abs_remainder or dec_abs_level with Rice parameter rice (clause 9.3.3.11).
+func (c *cabac) remainder(rice int) int { return c.limitedGolomb(rice, 5, 15) }
+
+// limitedGolomb decodes a Golomb-Rice code that turns into an Exp-Golomb code after cutoff ones; the last prefix is
+// followed by rangeBits bits (clause 9.3.3.7).
+func (c *cabac) limitedGolomb(rice, cutoff, rangeBits int) int {
+	maxPrefix := 32 - rangeBits
 	prefix := 0
 	for prefix < maxPrefix && c.bypass() != 0 {
 		prefix++

@@ -48,6 +48,7 @@ type cuState struct {
 	mts           int // explicit transform pair, 0: DCT-II
 	qp            int
 	chromaQPIdx   int
+	bv            blockVector
 
 	numTUs int
 	tus    [16]transformUnit
@@ -108,6 +109,7 @@ func (u *cuState) reset(n *treeNode, chroma bool) {
 	u.mip, u.mrl, u.isp = false, 0, ispNone
 	u.lumaMode, u.chromaMode = modeDC, modeDM
 	u.lfnst, u.mts = 0, 0
+	u.bv = blockVector{}
 	u.numTUs = 0
 	u.lfnstBlocked, u.lfnstNotDC, u.mtsBlocked, u.mtsNotDC = false, false, false, false
 }
@@ -140,7 +142,7 @@ func (d *sliceDecoder) register(u *cuState) {
 		qtDepth: uint8(u.qtDepth), depth: uint8(u.depth), splits: u.splits,
 		qp: int8(u.qp), mode: uint8(u.lumaMode), mip: u.mip, isp: uint8(u.isp),
 		bdpcm: [2]uint8{uint8(u.bdpcm[0]), uint8(u.bdpcm[1])},
-		skip:  u.skip, copy: u.copy,
+		skip:  u.skip, copy: u.copy, bv: u.bv,
 	})
 	if u.luma {
 		fillUnits(pic.cuMap[0], pic.unitStride, u.x, u.y, u.w, u.h, idx)

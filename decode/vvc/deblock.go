@@ -1,7 +1,7 @@
 package vvc
 
-// Deblocking filter (clause 8.8.3) for pictures without inter prediction: every transform block edge has boundary
-// strength 2, except between two blocks with block DPCM.
+// Deblocking filter (clause 8.8.3) for pictures without inter prediction: transform block edges have boundary strength 2
+// unless both sides use block DPCM or block copy.
 
 var deblockTc = [66]uint16{
 	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 4, 4, 4, 4, 5, 5, 5, 5, 7, 7, 8, 9, 10, 10,
@@ -89,7 +89,14 @@ func (f *deblocker) luma() {
 				continue
 			}
 			o := &pic.units[0][i-back]
-			if q.flags&o.flags&flagBdpcm != 0 {
+			bs := 2
+			switch both := q.flags & o.flags; {
+			case both&flagCopy != 0:
+				bs = btoi((q.flags|o.flags)&flagCbf != 0 || pic.cus[pic.cuMap[0][i]].bv != pic.cus[pic.cuMap[0][i-back]].bv)
+			case both&flagBdpcm != 0:
+				bs = 0
+			}
+			if bs == 0 {
 				continue
 			}
 			sh := f.crossable(4*ux, 4*uy)
@@ -116,7 +123,7 @@ func (f *deblocker) luma() {
 			pos := 4*uy*p.stride + 4*ux
 			qp := (int(o.qp[0]) + int(q.qp[0]) + 1) >> 1
 			qp += f.ladf(p, pos, across, along)
-			f.lumaEdge(p.pix, pos, across, along, qp, sh.deblock[0], maxP, maxQ)
+			f.lumaEdge(p.pix, pos, across, along, f.tc(qp, bs, sh.deblock[0]), f.beta(qp, sh.deblock[0]), maxP, maxQ)
 		}
 	}
 }
@@ -138,8 +145,8 @@ func (f *deblocker) ladf(p *plane, pos, across, along int) int {
 	return offset
 }
 
-func (f *deblocker) tc(qp int, d deblockParams) int32 {
-	tc := int32(deblockTc[min(max(qp+2+d.tc, 0), 65)])
+func (f *deblocker) tc(qp, bs int, d deblockParams) int32 {
+	tc := int32(deblockTc[min(max(qp+2*(bs-1)+d.tc, 0), 65)])
 	if f.bitDepth < 10 {
 		return (tc + 1<<(9-f.bitDepth)) >> (10 - f.bitDepth)
 	}
@@ -156,8 +163,7 @@ func curve(pix []uint16, o, s int) int32 {
 }
 
 // lumaEdge filters four lines of a luma edge; pos is the first sample on the Q side.
-func (f *deblocker) lumaEdge(pix []uint16, pos, across, along, qp int, d deblockParams, maxP, maxQ int) {
-	tc, beta := f.tc(qp, d), f.beta(qp, d)
+func (f *deblocker) lumaEdge(pix []uint16, pos, across, along int, tc, beta int32, maxP, maxQ int) {
 	a := across
 	o0, o3 := pos, pos+3*along
 	dp0, dp3 := curve(pix, o0-3*a, a), curve(pix, o3-3*a, a)

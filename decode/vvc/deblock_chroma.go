@@ -29,6 +29,11 @@ func (f *deblocker) chroma() {
 			if q.flags&o.flags&flagBdpcm != 0 {
 				continue
 			}
+			bs := [3]int{1: 2, 2: 2}
+			if q.flags&o.flags&flagCopy != 0 {
+				bs[1] = btoi((q.flags|o.flags)&flagCbf != 0)
+				bs[2] = btoi((q.flags|o.flags)&flagCbfCr != 0)
+			}
 			sh := f.crossable(4*ux, 4*uy)
 			if sh == nil {
 				continue
@@ -40,20 +45,21 @@ func (f *deblocker) chroma() {
 			ctbEdge := !f.vertical && 4*uy&(1<<f.ctbLog2-1) == 0
 			pos := 2*uy*p.stride + 2*ux
 			for c := 1; c <= 2; c++ {
+				if bs[c] == 0 || bs[c] == 1 && !large {
+					continue
+				}
 				qp := (int(o.qp[c-1]) + int(q.qp[c-1]) + 1) >> 1
-				f.chromaEdge(pic.planes[c].pix, pos, across, along, qp, sh.deblock[c], large, ctbEdge)
+				f.chromaEdge(pic.planes[c].pix, pos, across, along, f.tc(qp, bs[c], sh.deblock[c]), f.beta(qp, sh.deblock[c]), large, ctbEdge)
 			}
 		}
 	}
 }
 
 // chromaEdge filters two lines of a chroma edge. At a CTU row boundary only two lines above are used.
-func (f *deblocker) chromaEdge(pix []uint16, pos, across, along, qp int, d deblockParams, large, ctbEdge bool) {
-	tc := f.tc(qp, d)
+func (f *deblocker) chromaEdge(pix []uint16, pos, across, along int, tc, beta int32, large, ctbEdge bool) {
 	a := across
 	strong := false
 	if large {
-		beta := f.beta(qp, d)
 		curveP := func(o int) int32 {
 			if ctbEdge {
 				return abs32(int32(pix[o-a]) - int32(pix[o-2*a]))

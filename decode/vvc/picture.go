@@ -12,6 +12,9 @@ const (
 	edgeLeft  = 1 << iota // the left side of the unit is a transform block edge
 	edgeAbove             // the upper side of the unit is a transform block edge
 	flagBdpcm
+	flagCopy  // intra block copy
+	flagCbf   // luma or Cb coefficients
+	flagCbfCr // Cr coefficients
 )
 
 // unitInfo is what in-loop filters need to know about a 4x4 luma area, once per tree: transform block sizes in samples
@@ -35,6 +38,7 @@ type codingUnit struct {
 	isp        uint8
 	bdpcm      [2]uint8 // luma, chroma: 1 horizontal, 2 vertical
 	skip, copy bool     // cu_skip_flag; intra block copy
+	bv         blockVector
 }
 
 // ctuInfo is per-CTU slice membership and loop filter parameters.

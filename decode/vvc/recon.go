@@ -74,17 +74,21 @@ func (d *sliceDecoder) reconstructLuma(u *cuState, t *transformUnit, index int) 
 		}
 		fillUnits(d.pic.segment[0], d.pic.unitStride, x, y, w, h, d.segment)
 	}
-	d.markUnits(0, t.x, t.y, t.w, t.h, uint8(t.w), uint8(t.h), u.bdpcm[0] != 0, [2]int8{int8(u.qp)})
+	d.markUnits(0, t.x, t.y, t.w, t.h, unitInfo{
+		w: uint8(t.w), h: uint8(t.h), qp: [2]int8{int8(u.qp)},
+		flags: u.unitFlags(0) | flagCbf*uint8(btoi(t.cbf[0])),
+	})
+}
+
+// unitFlags returns the flags that all transform units of u share.
+func (u *cuState) unitFlags(ch int) uint8 {
+	return flagBdpcm*uint8(btoi(u.bdpcm[ch] != 0)) | flagCopy*uint8(btoi(u.copy))
 }
 
 // markUnits records a transform block for the deblocking filter.
-func (d *sliceDecoder) markUnits(ch, x, y, w, h int, bw, bh uint8, bdpcm bool, qp [2]int8) {
+func (d *sliceDecoder) markUnits(ch, x, y, w, h int, info unitInfo) {
 	stride := d.pic.unitStride
 	units := d.pic.units[ch]
-	info := unitInfo{w: bw, h: bh, qp: qp}
-	if bdpcm {
-		info.flags = flagBdpcm
-	}
 	x0, x1 := x>>2, (x+w+3)>>2
 	for j := y >> 2; j < (y+h+3)>>2; j++ {
 		row := units[j*stride+x0 : j*stride+x1]
@@ -235,7 +239,10 @@ func (d *sliceDecoder) reconstructChroma(u *cuState, t *transformUnit) {
 	fillUnits(d.pic.segment[1], d.pic.unitStride, x, y, w, h, d.segment)
 	off := d.sps.qpBdOffset()
 	qp := [2]int8{int8(d.qpFor(u, t, 1) - off), int8(d.qpFor(u, t, 2) - off)}
-	d.markUnits(1, x, y, w, h, uint8(t.cw), uint8(t.ch), u.bdpcm[1] != 0, qp)
+	d.markUnits(1, x, y, w, h, unitInfo{
+		w: uint8(t.cw), h: uint8(t.ch), qp: qp,
+		flags: u.unitFlags(1) | flagCbf*uint8(btoi(t.cbf[1] || t.joint != 0)) | flagCbfCr*uint8(btoi(t.cbf[2] || t.joint != 0)),
+	})
 }
 
 // spreadJoint derives both chroma residuals from the one that is coded (clause 8.7.2, equation 1145).

@@ -95,6 +95,9 @@ func (d *sliceDecoder) transformUnit(u *cuState, t *transformUnit, prevCbf, luma
 		case u.isp != ispNone:
 			ctx += 2 + btoi(prevCbf)
 		}
+		if u.copy && !t.cbf[1] && !t.cbf[2] && u.w == t.w && u.h == t.h {
+			lumaInferred = true // a coded unit has coefficients
+		}
 		t.cbf[0] = lumaInferred || d.flag(ctx)
 	}
 	chromaCoded := t.cbf[1] || t.cbf[2]
@@ -108,7 +111,7 @@ func (d *sliceDecoder) transformUnit(u *cuState, t *transformUnit, prevCbf, luma
 	}
 	if d.sps.jointCbCr && chromaCoded {
 		mask := 2*btoi(t.cbf[1]) + btoi(t.cbf[2])
-		if d.flag(ctxJointCbCr + mask - 1) {
+		if (!u.copy || mask == 3) && d.flag(ctxJointCbCr+mask-1) {
 			t.joint = mask
 		}
 	}
