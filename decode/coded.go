@@ -262,11 +262,7 @@ func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, sparse []o
 		}
 	}
 	for t := range a.n {
-		d, bias := dots[t*rows:(t+1)*rows], m.zero*a.sum[t*panels+p]
-		for i := range d {
-			d[i] -= bias
-		}
 		at := t*m.layout.Rows + r0 + lo
-		kern.AccumulateScaled(dst[at:at+rows], d, a.scale[t*panels+p])
+		kern.AccumulateCentered(dst[at:at+rows], dots[t*rows:(t+1)*rows], m.zero*a.sum[t*panels+p], a.scale[t*panels+p])
 	}
 }

@@ -34,7 +34,7 @@ const embedBand = 512
 // tiedBits is how much finer a tied embedding is coded than the layers, in
 // bits: it is a seventh of a small model's weights and causes half of the
 // divergence at equal steps (docs/BENCHMARKS.md).
-const tiedBits = 1.2
+const tiedBits = 0.9
 
 // matrices lists what is coded, in the order of the file.
 func (p *packer) matrices() []*matrix {
