@@ -61,12 +61,15 @@ func (s *Server) parseChat(body []byte) (*call, *apiError) {
 	if e != nil {
 		return nil, e
 	}
-	max := r.MaxCompletionTokens
-	if max == nil {
-		max = r.MaxTokens
+	limit := r.MaxTokens
+	if r.MaxCompletionTokens != nil {
+		limit = r.MaxCompletionTokens
+		if _, e := intInRange("max_completion_tokens", limit, 0, 0, 1<<31-1); e != nil {
+			return nil, e
+		}
 	}
 	f := &chatFormat{text: s.text, logprobs: r.Logprobs}
-	return s.newCall(&r.common, f, "messages", [][]int32{prompt}, nil, max, s.o.MaxTokens, logprobs)
+	return s.newCall(&r.common, f, "messages", [][]int32{prompt}, nil, limit, s.o.MaxTokens, logprobs)
 }
 
 // render makes the prompt of a conversation.

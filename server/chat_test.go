@@ -167,6 +167,7 @@ func TestChatRefusals(t *testing.T) {
 		{`{"messages":[` + user + `],"logprobs":true,"top_logprobs":21}`, "top_logprobs", "invalid_value"},
 		{`{"messages":[` + user + `],"logprobs":1}`, "logprobs", "invalid_type"},
 		{`{"messages":[` + user + `],"max_tokens":-5}`, "max_tokens", "invalid_value"},
+		{`{"messages":[` + user + `],"max_completion_tokens":-5}`, "max_completion_tokens", "invalid_value"},
 		{`{"messages":[` + user + `],"max_tokens":250}`, "messages", "context_length_exceeded"},
 		{`{"messages":[{"role":"user","content":"` + strings.Repeat("x", 300) + `"}]}`, "messages", "context_length_exceeded"},
 	} {

@@ -17,20 +17,22 @@ func (s *Server) handleGenerate(parse func([]byte) (*call, *apiError)) fasthttp.
 			fail(ctx, e)
 			return
 		}
+		// release is what to do on the way out, a panic included; nil once a
+		// stream has taken it over.
+		release := end
+		defer func() {
+			if release != nil {
+				release()
+			}
+		}()
 		c, e := parse(ctx.PostBody())
 		if e != nil {
-			end()
 			fail(ctx, e)
 			return
 		}
 		conn := ctx.Conn()
 		g := s.generate(c, requestID(ctx), conn, end)
-		handed := false
-		defer func() {
-			if !handed { // also when something below panics
-				g.close()
-			}
-		}()
+		release = g.close
 		if !c.stream {
 			body, e := g.collect()
 			if e != nil {
@@ -41,11 +43,7 @@ func (s *Server) handleGenerate(parse func([]byte) (*call, *apiError)) fasthttp.
 			return
 		}
 		st := newStream(g, conn)
-		defer func() {
-			if !handed {
-				st.silent.Stop()
-			}
-		}()
+		release = func() { st.Close() }
 		if e := st.prime(); e != nil {
 			fail(ctx, e)
 			return
@@ -55,7 +53,7 @@ func (s *Server) handleGenerate(parse func([]byte) (*call, *apiError)) fasthttp.
 		ctx.Response.Header.Set("X-Accel-Buffering", "no") // nginx would hold events back
 		ctx.Response.ImmediateHeaderFlush = true
 		ctx.SetBodyStream(st, -1)
-		handed = true
+		release = nil
 	}
 }
 
@@ -193,7 +191,7 @@ func (s *Server) handleReady(ctx *fasthttp.RequestCtx) {
 // handleIndex tells a person with a browser where they are.
 func (s *Server) handleIndex(ctx *fasthttp.RequestCtx) {
 	var b bytes.Buffer
-	b.WriteString("Lamina " + s.o.Version + "\n\nAn OpenAI-style API for: " + strings.Join(s.o.Models, ", ") + "\n\n")
+	b.WriteString(strings.TrimSpace("Lamina "+s.o.Version) + "\n\nAn OpenAI-style API for: " + strings.Join(s.o.Models, ", ") + "\n\n")
 	for _, p := range s.paths {
 		b.WriteString(p + "\n")
 	}

@@ -226,6 +226,51 @@ func TestGeneratorPanics(t *testing.T) {
 	r.refuse(completions, `{"prompt":"x"}`, 500, "-", "internal_error") // no finish reason
 }
 
+// panicky is a template with a bug.
+type panicky struct{}
+
+func (panicky) Render([]server.Message, server.TemplateOptions) (string, error) { panic("boom") }
+
+func TestHandlerPanics(t *testing.T) {
+	r := start(t, &servertest.Model{})
+	s, err := server.New(r.model, servertest.Text{}, panicky{}, server.Options{Models: []string{"m"}, Context: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	r.addr = ln.Addr().String()
+	for range 2 { // the connection and its place in flight survive
+		r.refuse(chat, `{"messages":[{"role":"user","content":"x"}]}`, 500, "-", "internal_error")
+	}
+	_, body, _ := r.get("/metrics")
+	for _, line := range []string{"lamina_panics_total 2\n", "lamina_requests_in_flight 0\n", `lamina_http_requests_total{code="500",route="/v1/chat/completions"} 2` + "\n"} {
+		if !strings.Contains(body, line) {
+			t.Errorf("no %q", line)
+		}
+	}
+	r.client.CloseIdleConnections()
+	if err := s.Shutdown(t.Context()); err != nil { // hangs if a place was lost
+		t.Error(err)
+	}
+	<-done
+}
+
+// TestShutdownFirst: a shutdown that comes before Serve ends it.
+func TestShutdownFirst(t *testing.T) {
+	s, err := server.New(&servertest.Model{}, servertest.Text{}, nil, server.Options{Models: []string{"m"}, Context: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := s.Serve(listen(t)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRequestTimeout(t *testing.T) {
 	hang := func(ctx context.Context, yield func(model.Event, error) bool) {
 		<-ctx.Done()
