@@ -13,6 +13,7 @@ type sliceDecoder struct {
 	dual      bool   // luma and chroma have separate trees
 	segment   uint32 // identifies the current slice and tile in availability maps
 	ctbMask   int
+	limitX    int // samples from here on are not available
 	bitDepth  int
 	maxVal    int32
 	wppModels [numContexts]contextModel
@@ -69,6 +70,11 @@ func (d *sliceDecoder) decode(pic *picture, sh *sliceHeader, data []byte, segmen
 	for i, c := range sh.ctus {
 		x, y := int(c)%pic.widthCtu, int(c)/pic.widthCtu
 		tileX := pic.colBd[pic.tileCol[x]]
+		d.limitX = pic.pps.width
+		if wpp {
+			// With wavefronts, rows run one CTU apart: the CTU above to the right may not exist yet.
+			d.limitX = min(d.limitX, (x+1)<<d.sps.ctbLog2)
+		}
 		newTile := x == tileX && y == pic.rowBd[pic.tileRow[y]]
 		ctu := &pic.ctus[c]
 		*ctu = ctuInfo{slice: sh, tile: int32(pic.tileRow[y]*(len(pic.colBd)-1) + pic.tileCol[x])}
@@ -111,7 +117,7 @@ func (d *sliceDecoder) decode(pic *picture, sh *sliceHeader, data []byte, segmen
 
 // availableAt reports whether the sample at luma position (x, y) of a tree is reconstructed and in the same slice and tile.
 func (d *sliceDecoder) availableAt(ch, x, y int) bool {
-	if x < 0 || y < 0 || x >= d.pps.width || y >= d.pps.height {
+	if x < 0 || y < 0 || x >= d.limitX || y >= d.pps.height {
 		return false
 	}
 	return d.pic.segment[ch][(y>>2)*d.pic.unitStride+x>>2] == d.segment
