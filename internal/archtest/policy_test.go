@@ -1,0 +1,104 @@
+package archtest
+
+// The policy, in the notation of the standard library's own (go/build,
+// deps_test.go):
+//
+//	a, b < c, d    c and d may import a and b
+//	a, b !< c, d   neither c nor d imports a or b, not even through others
+//
+// p/... is p and every package below it, NONE is no package. Test files may
+// import what they like. Changing the policy is changing the design.
+
+// ours says who imports which package of this module: nothing that is not
+// listed here.
+const ours = `
+	# What stands alone.
+	NONE
+	< internal/cpu, internal/tile, lowrank, decode/vvc,
+	  model, model/kv, model/token, model/chat,
+	  weights, weights/gguf, weights/safetensors,
+	  runtime/budget, runtime/sched,
+	  internal/builtin, internal/hub, internal/archtest;
+
+	# What computes: bits in, numbers out.
+	internal/cpu < internal/kern, internal/cpu/cputest;
+	internal/cpu, internal/tile < decode/rans;
+	internal/kern, internal/tile, decode/rans, decode/vvc < decode;
+
+	# What stores: files, names, checksums.
+	weights < loader;
+
+	# What knows time and memory. It owns the interfaces to both sides.
+	runtime/budget < runtime/arena, runtime/plan;
+	runtime/budget, runtime/arena, runtime/plan < runtime/residency;
+
+	# What knows models.
+	model, internal/kern < model/sample;
+	model, model/kv, internal/kern < model/llama;
+	internal/kern < internal/eval;
+
+	# Source checkpoints, and making a .lamina file from one. Offline, so it
+	# may see both what is stored and what it means.
+	weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
+	internal/tile, decode/rans < pack/quant;
+	internal/tile, decode, decode/rans, lowrank, weights, internal/source, model, model/llama, pack/quant < pack;
+
+	# Requests come in. The server knows requests and events, no weights.
+	model < server;
+	model, server < server/servertest;
+
+	# The wiring: the one place at run time that sees both sides.
+	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/vvc, lowrank,
+	weights, loader, internal/source,
+	model, model/kv, model/token, model/chat, model/sample, model/llama,
+	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched
+	< internal/engine;
+
+	# Programs.
+	internal/builtin, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
+	decode, decode/rans, decode/vvc, weights, loader, pack, server,
+	model, model/llama, model/token, model/chat, runtime/budget, runtime/plan
+	< cmd/lamina;
+	server, server/servertest < e2e/fakeserver;
+
+	# And whatever the lines above come to allow one day:
+	decode/..., lowrank, model/..., runtime/..., server/... !< weights/..., loader;
+	weights/..., loader, model/..., runtime/..., server/... !< decode/..., lowrank, internal/kern, internal/tile;
+	weights/..., loader, decode/..., model/..., server/... !< runtime/...;
+	weights/..., loader, decode/..., lowrank, runtime/..., internal/..., pack/... !< server/...;
+	server/... !< internal/engine, pack/...;
+`
+
+// outside says who imports packages of others. Those of the standard library
+// are free for all unless they are named here; modules must be named.
+const outside = `
+	# What computes does no I/O, takes no locks, waits for nobody, has no clock.
+	bufio, context, io/..., log/..., net/..., os/..., sync/..., syscall, time
+	!< decode/..., lowrank, internal/kern, internal/tile;
+
+	# Plans are pure; models know no files and no network.
+	io/..., log/..., net/..., os/..., sync/..., time !< runtime/plan;
+	log/..., net/..., os/... !< model/...;
+
+	# The network: the server's sockets, and one client.
+	net < server, cmd/lamina, e2e/fakeserver;
+	net/url < server, internal/hub, cmd/lamina;
+	net/http < internal/hub;
+
+	# One static binary that starts no other program.
+	C, os/exec, plugin, net/http/pprof, expvar < NONE;
+
+	# Modules, each in its place.
+	github.com/klauspost/cpuid/v2 < internal/cpu;
+	github.com/valyala/fasthttp, github.com/fasthttp/router < server;
+	github.com/prometheus/client_golang/prometheus/..., github.com/prometheus/common/expfmt
+	< server, internal/engine, cmd/lamina;
+	github.com/gpustack/gguf-parser-go < weights/gguf;
+	github.com/nikolalohinski/gonja/v2/... < model/chat;
+	golang.org/x/text/... < model/token;
+	gonum.org/v1/gonum/... < lowrank, pack;
+	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
+	golang.org/x/sync/errgroup < runtime/residency, internal/engine, pack, server, cmd/lamina;
+	golang.org/x/sys/unix, golang.org/x/sys/windows
+	< weights, runtime/arena, runtime/budget, internal/hub, server, cmd/lamina;
+`
