@@ -113,14 +113,16 @@ func product(t *testing.T) []*file {
 func imports(files []*file) (own, others graph) {
 	own, others = graph{}, graph{}
 	for _, f := range files {
-		own[f.dir], others[f.dir] = own[f.dir], others[f.dir]
+		var a, b []string
 		for _, p := range f.imports() {
 			if rel, ok := strings.CutPrefix(p, module+"/"); ok {
-				own[f.dir] = append(own[f.dir], rel)
+				a = append(a, rel)
 			} else {
-				others[f.dir] = append(others[f.dir], p)
+				b = append(b, p)
 			}
 		}
+		own[f.dir] = append(own[f.dir], a...) // a node even without imports
+		others[f.dir] = append(others[f.dir], b...)
 	}
 	return own, others
 }
