@@ -285,6 +285,7 @@ func TestCancel(t *testing.T) {
 	m := open(t, engine.Options{Context: 256, Parallel: 1})
 	e := start(t, m, engine.Options{Queue: 2})
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	long := request(t, m, opening, 200)
 	long.IgnoreEOS = true
 	n := 0
