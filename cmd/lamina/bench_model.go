@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/lamina-llm/lamina/internal/engine"
+	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/budget"
+)
+
+type benchModelCmd struct {
+	File        string      `arg:"" placeholder:"FILE" help:"The .lamina file."`
+	Prompt      int         `short:"p" default:"512" placeholder:"N" help:"Tokens of the prompt; 0 leaves that part out."`
+	Gen         int         `short:"n" default:"128" placeholder:"N" help:"Tokens to generate; 0 leaves that part out."`
+	Threads     int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
+	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
+	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
+	JSON        bool        `help:"Print JSON."`
+}
+
+type benchModelReport struct {
+	Path        string  `json:"path"`
+	Threads     int     `json:"threads"`
+	Repetitions int     `json:"repetitions"`
+	Regime      string  `json:"regime"` // "A", "B" or "C"
+	Plan        string  `json:"plan"`
+	Prompt      int     `json:"prompt_tokens"`
+	PromptSpeed float64 `json:"prompt_tokens_per_s"` // median; 0 if not measured
+	Gen         int     `json:"gen_tokens"`
+	GenSpeed    float64 `json:"gen_tokens_per_s"` // median; 0 if not measured
+	Load        float64 `json:"load_seconds"`
+	Peak        int64   `json:"peak_rss_bytes"`
+}
+
+// Run measures the model alone: no sampling, no server, one sequence.
+func (c *benchModelCmd) Run(a *app) error {
+	switch {
+	case c.Prompt < 0 || c.Gen < 0 || c.Prompt+c.Gen == 0:
+		return usage("bench", "-p %d -n %d: nothing to measure", c.Prompt, c.Gen)
+	case c.Repetitions < 1:
+		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
+	}
+	flags := runtimeFlags{RAM: c.RAM, Context: max(c.Prompt, c.Gen+1), Threads: c.Threads}
+	o, err := flags.options(a, "bench")
+	if err != nil {
+		return err
+	}
+	o.Parallel = 1
+	ctx, stop := a.untilSignal()
+	defer stop()
+	start := time.Now()
+	m, err := openModel(ctx, c.File, o)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p := m.Plan()
+	r := benchModelReport{
+		Path: c.File, Threads: c.Threads, Repetitions: c.Repetitions, Regime: p.Regime.String(), Plan: p.Title(),
+		Prompt: c.Prompt, Gen: c.Gen, Load: time.Since(start).Seconds(),
+	}
+	if r.Threads == 0 {
+		r.Threads = runtime.GOMAXPROCS(0)
+	}
+	bar := a.reporter()
+	defer bar.close()
+	measure := func(phase string, tokens int, run func(context.Context, *engine.Model, int) (time.Duration, error)) (float64, error) {
+		if tokens == 0 {
+			return 0, nil
+		}
+		var speeds []float64
+		for i := range c.Repetitions + 1 {
+			d, err := run(ctx, m, tokens)
+			if err != nil {
+				return 0, fmt.Errorf("bench: %s: %w", phase, err)
+			}
+			if i > 0 { // the first one warms up
+				speeds = append(speeds, float64(tokens)/d.Seconds())
+			}
+			bar.show(step{Phase: phase, Done: int64(i + 1), Total: int64(c.Repetitions + 1)})
+		}
+		return median(speeds), nil
+	}
+	if r.PromptSpeed, err = measure("prompt", c.Prompt, benchPrompt); err != nil {
+		return err
+	}
+	if r.GenSpeed, err = measure("generate", c.Gen, benchGen); err != nil {
+		return err
+	}
+	bar.close()
+	r.Peak = budget.PeakRSS()
+	if c.JSON {
+		return a.json(r)
+	}
+	a.printf("%s, %d threads, median of %d\n%s\n", r.Path, r.Threads, r.Repetitions, r.Plan)
+	rows := [][]string{{"test", "tokens/s"}}
+	if c.Prompt > 0 {
+		rows = append(rows, []string{fmt.Sprintf("prompt of %d", c.Prompt), fmt.Sprintf("%.1f", r.PromptSpeed)})
+	}
+	if c.Gen > 0 {
+		rows = append(rows, []string{fmt.Sprintf("generate %d", c.Gen), fmt.Sprintf("%.1f", r.GenSpeed)})
+	}
+	table(a.out, rows, 0)
+	a.printf("loaded in %.2f s, peak RSS %s\n", r.Load, budget.FormatSize(r.Peak))
+	return nil
+}
+
+// benchPrompt times a prompt of n random tokens.
+func benchPrompt(ctx context.Context, m *engine.Model, n int) (time.Duration, error) {
+	random := rand.New(rand.NewPCG(1, 1))
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(random.IntN(m.Config().Vocab))
+	}
+	seq, err := m.NewSeq(n)
+	if err != nil {
+		return 0, err
+	}
+	defer seq.Close()
+	start := time.Now()
+	for first := 0; first < n; first += m.BatchTokens() {
+		last := min(first+m.BatchTokens(), n)
+		s := llama.Seq{Tokens: ids[first:last], KV: seq}
+		if last == n {
+			s.Want = llama.Last
+		}
+		if err := m.Forward(ctx, []llama.Seq{s}, func(int, int, []float32) error { return nil }); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+// benchGen times n tokens one by one, always the likeliest, from an empty
+// context.
+func benchGen(ctx context.Context, m *engine.Model, n int) (time.Duration, error) {
+	seq, err := m.NewSeq(n)
+	if err != nil {
+		return 0, err
+	}
+	defer seq.Close()
+	token := []int32{max(m.Config().BOS, 0)}
+	start := time.Now()
+	for range n {
+		err := m.Forward(ctx, []llama.Seq{{Tokens: token, KV: seq, Want: llama.Last}}, func(_, _ int, logits []float32) error {
+			next, _ := kern.MaxIndex(logits)
+			token[0] = int32(next)
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start), nil
+}
+
+// median returns the middle of v, which it sorts.
+func median(v []float64) float64 {
+	slices.Sort(v)
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}

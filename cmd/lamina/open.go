@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/lamina-llm/lamina/internal/builtin"
+	"github.com/lamina-llm/lamina/internal/engine"
+	"github.com/lamina-llm/lamina/model/token"
+	"github.com/lamina-llm/lamina/runtime/budget"
+)
+
+// runtimeFlags are the flags of every command that runs a model.
+type runtimeFlags struct {
+	RAM     budget.Size `placeholder:"SIZE" env:"LAMINA_RAM" help:"Memory that the whole process may take, such as 80MiB; default: what the machine and its control group allow."`
+	Context int         `placeholder:"N" help:"Tokens of prompt and answer together; default: what the model and the memory allow."`
+	Threads int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
+}
+
+// options turns the flags into those of an engine.
+func (f *runtimeFlags) options(a *app, command string) (engine.Options, error) {
+	switch {
+	case f.Context < 0:
+		return engine.Options{}, usage(command, "--context %d: want 0 or more", f.Context)
+	case f.Threads < 0:
+		return engine.Options{}, usage(command, "--threads %d: want 0 or more", f.Threads)
+	}
+	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, Logger: a.log}, nil
+}
+
+// openModel opens a .lamina file, or the built-in model for an empty path.
+func openModel(ctx context.Context, path string, o engine.Options) (*engine.Model, error) {
+	if path == "" {
+		r, size, name := builtin.Model()
+		return engine.OpenReaderAt(ctx, r, size, name, o)
+	}
+	if isCheckpoint(path) {
+		return nil, fmt.Errorf("%s is a checkpoint: pack it first (lamina pack %s -o %s.lamina --bits 3.5)",
+			path, quoteArg(path), quoteArg(modelID(path)))
+	}
+	return engine.Open(ctx, path, o)
+}
+
+// modelID names a model after its file, without folder and extension.
+func modelID(path string) string {
+	name := filepath.Base(path)
+	for _, ext := range []string{".lamina", ".gguf", ".safetensors.index.json", ".safetensors"} {
+		name = strings.TrimSuffix(name, ext)
+	}
+	return name
+}
+
+// text is a tokenizer as package server wants it.
+type text struct{ *token.Tokenizer }
+
+// Encode implements server.Text. Tokens that a post-processor would put behind
+// the text are left out: the text is to be continued.
+func (t text) Encode(s string, addBOS, parseSpecial bool) ([]int32, error) {
+	var ids []int32
+	if addBOS && t.AddsBOS() {
+		ids = append(ids, t.BOS())
+	}
+	return t.AppendEncode(ids, s, token.EncodeOptions{ParseSpecial: parseSpecial})
+}
+
+// Token implements server.Text.
+func (t text) Token(id int32) (b []byte, special bool) {
+	return t.TokenBytes(id), t.IsSpecial(id)
+}

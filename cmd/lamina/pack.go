@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/pack"
+	"github.com/lamina-llm/lamina/runtime/budget"
+)
+
+type packCmd struct {
+	Source  string      `arg:"" placeholder:"SRC" help:"Hugging Face directory, .safetensors file or .gguf file."`
+	Output  string      `short:"o" required:"" placeholder:"FILE" help:"The .lamina file to write."`
+	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8."`
+	Size    budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"Size of the whole file, such as 50MB."`
+	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
+	Threads int         `help:"Goroutines that quantise; 0 is one per processor."`
+	Force   bool        `short:"f" help:"Replace FILE if it exists."`
+	JSON    bool        `help:"Print the report as JSON."`
+}
+
+type packReport struct {
+	Path string `json:"path"`
+	*pack.Report
+}
+
+// Run packs a checkpoint.
+func (c *packCmd) Run(a *app) error {
+	if c.Threads < 0 {
+		return usage("pack", "--threads %d: want 0 or more", c.Threads)
+	}
+	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Mode: rans.Scalar, Workers: c.Threads}
+	if c.Mode == "dq" {
+		o.Mode = rans.DQ
+	}
+	if err := o.Validate(); err != nil {
+		return usageError{err, "pack"}
+	}
+	if err := c.checkOutput(); err != nil {
+		return err
+	}
+	src, err := source.Open(c.Source)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	ctx, stop := a.untilSignal()
+	defer stop()
+	bar := a.reporter()
+	defer bar.close()
+	o.Progress = func(p pack.Progress) {
+		bar.show(step{Phase: p.Phase, Item: p.Tensor, Done: p.Done, Total: p.Total})
+	}
+	r, err := pack.Run(ctx, src, c.Output, o)
+	bar.close()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.json(packReport{c.Output, r})
+	}
+	least, most := r.Tensors[0].Error, r.Tensors[0].Error
+	for _, t := range r.Tensors {
+		least, most = min(least, t.Error), max(most, t.Error)
+	}
+	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s\n",
+		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds)
+	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
+	a.printf("next: lamina run %s\n", quoteArg(c.Output))
+	return nil
+}
+
+// checkOutput refuses, before the work and not after it, an output that exists
+// or that cannot be.
+func (c *packCmd) checkOutput() error {
+	dir := filepath.Dir(c.Output)
+	if st, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("pack: output folder: %w", err)
+	} else if !st.IsDir() {
+		return fmt.Errorf("pack: output folder %s is a file", dir)
+	}
+	out, err := os.Stat(c.Output)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("pack: output: %w", err)
+	case out.IsDir():
+		return fmt.Errorf("pack: output %s is a folder", c.Output)
+	case !c.Force:
+		return fmt.Errorf("pack: %s exists (give --force to replace it)", c.Output)
+	}
+	if in, err := os.Stat(c.Source); err == nil && os.SameFile(in, out) {
+		return fmt.Errorf("pack: %s is the source itself", c.Output)
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPack(t *testing.T) {
+	src, dir := fixture(t, "tiny"), t.TempDir()
+	out := filepath.Join(dir, "m.lamina")
+	var r struct {
+		Path    string  `json:"path"`
+		Weights int64   `json:"weights"`
+		Bytes   int64   `json:"file_bytes"`
+		Bits    float64 `json:"bits_per_weight"`
+		Mode    string  `json:"mode"`
+		Tensors []struct {
+			Name string  `json:"name"`
+			Bits float64 `json:"bits_per_weight"`
+		} `json:"tensors"`
+	}
+	for _, c := range [][]string{{"--bits", "3"}, {"--bits", "3", "--mode", "scalar"}, {"--size", "120KB", "--threads", "2", "--mode", "scalar"}} {
+		okJSON(t, &r, append([]string{"pack", src, "-o", out, "--force"}, c...)...)
+		st, err := os.Stat(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Path != out || r.Bytes != st.Size() || r.Bits != float64(r.Bytes)*8/float64(r.Weights) || len(r.Tensors) != 1+4*tinyLayers {
+			t.Errorf("%v: %+v, file of %d bytes", c, r, st.Size())
+		}
+		want, mode := 3*float64(r.Weights)/8, "dq"
+		if c[0] == "--size" {
+			want = 120e3
+		}
+		if slices.Contains(c, "scalar") {
+			mode = "scalar"
+		}
+		// Units begin on pages, which are large for so small a model.
+		if got := float64(r.Bytes); math.Abs(got-want) > 8192 || r.Mode != mode {
+			t.Errorf("%v: %v bytes in mode %s, want %v in %s", c, got, r.Mode, want, mode)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+	if text := ok(t, "pack", src, "-o", out, "-f", "--bits", "2"); !strings.Contains(text, "bits per weight (dq)") || !strings.Contains(text, "next: lamina run "+out) {
+		t.Errorf("report:\n%s", text)
+	}
+}
+
+func TestPackProgress(t *testing.T) {
+	status, _, errs := run(t, "pack", fixture(t, "tiny"), "-o", filepath.Join(t.TempDir(), "m.lamina"), "--bits", "3")
+	if status != 0 {
+		t.Fatal(errs)
+	}
+	phases := map[string]step{}
+	for line := range strings.Lines(errs) {
+		var s step
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if last := phases[s.Phase]; s.Done <= last.Done || s.Total != last.Total && last.Total != 0 || s.Item == "" {
+			t.Errorf("%+v after %+v", s, last)
+		}
+		phases[s.Phase] = s
+	}
+	for _, name := range []string{"scan", "encode"} {
+		if s := phases[name]; s.Done == 0 || s.Done != s.Total {
+			t.Errorf("phase %s ended with %+v", name, s)
+		}
+	}
+}
+
+// interrupter is a standard error that asks for an end when it sees a word.
+type interrupter struct {
+	bytes.Buffer
+	word    string
+	signals chan os.Signal
+	during  func()
+	once    bool
+}
+
+func (w *interrupter) Write(p []byte) (int, error) {
+	if !w.once && bytes.Contains(p, []byte(w.word)) {
+		w.once = true
+		w.during()
+		w.signals <- os.Interrupt          // is taken at once ...
+		time.Sleep(100 * time.Millisecond) // ... and has its effect soon
+	}
+	return w.Buffer.Write(p)
+}
+
+func TestPackInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	src, out := fixture(t, "tiny"), filepath.Join(dir, "m.lamina")
+	partial := 0
+	w := &interrupter{word: `"encode"`, signals: make(chan os.Signal), during: func() {
+		files, _ := filepath.Glob(filepath.Join(dir, "*"))
+		partial = len(files)
+	}}
+	status := execute([]string{"pack", src, "-o", out, "--bits", "3"}, &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: w, signals: w.signals})
+	if status != 1 || !strings.HasSuffix(w.String(), "\nlamina: interrupted\n") {
+		t.Errorf("status %d, %s", status, w.String())
+	}
+	if partial != 1 {
+		t.Errorf("%d files while packing, want the unfinished one", partial)
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 0 {
+		t.Errorf("left behind: %v", files)
+	}
+}
+
+func TestPackRefuses(t *testing.T) {
+	src, dir := fixture(t, "tiny"), t.TempDir()
+	exists := filepath.Join(dir, "exists.lamina")
+	write(t, exists, []byte("precious"))
+	damaged := filepath.Join(dir, "damaged")
+	if err := os.CopyFS(damaged, os.DirFS(src)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(damaged, "model.safetensors"), 5000); err != nil {
+		t.Fatal(err)
+	}
+	plain := filepath.Join(dir, "notes.txt")
+	write(t, plain, []byte("hello"))
+	for _, c := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"pack SRC -o EXISTS --bits 5", 1, "lamina: pack: EXISTS exists (give --force to replace it)\n"},
+		{"pack SRC -o DIR --bits 5", 1, "lamina: pack: output DIR is a folder\n"},
+		{"pack SRC -o DIR/none/m.lamina --bits 5", 1, "lamina: pack: output folder: stat DIR/none: no such file or directory\n"},
+		{"pack SRC -o EXISTS/m.lamina --bits 5", 1, "lamina: pack: output folder EXISTS is a file\n"},
+		{"pack DIR/none -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/none: stat DIR/none: no such file or directory\n"},
+		{"pack DIR/notes.txt -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/notes.txt: unsupported model: want a directory, a .safetensors file or a .gguf file\n"},
+		{"pack DIR/damaged -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/damaged: "},
+		{"pack SRC -o DIR/m.lamina --size 1KB", 1, "lamina: pack: size cannot be reached: "},
+		{"pack SRC -o DIR/m.lamina --size 3GB", 1, "lamina: pack: size cannot be reached: "},
+		{"pack SRC -o DIR/m.lamina", 2, "lamina: missing flags: --bits=N or --size=SIZE (see 'lamina pack --help')\n"},
+		{"pack SRC -o DIR/m.lamina --bits 3 --size 5MB", 2, "lamina: --bits and --size can't be used together (see 'lamina pack --help')\n"},
+		{"pack SRC --bits 3", 2, "lamina: missing flags: --output=FILE (see 'lamina pack --help')\n"},
+		{"pack SRC -o DIR/m.lamina --bits 0.5", 2, "lamina: pack: 0.5 bits per weight, want 1 to 8 (see 'lamina pack --help')\n"},
+		{"pack SRC -o DIR/m.lamina --bits NaN", 2, "lamina: pack: NaN bits per weight, want 1 to 8 (see 'lamina pack --help')\n"},
+		{"pack SRC -o DIR/m.lamina --size 5XB", 2, `lamina: --size: `},
+		{"pack SRC -o DIR/m.lamina --bits 3 --mode best", 2, `lamina: --mode must be one of "dq","scalar" but got "best" (see 'lamina pack --help')` + "\n"},
+		{"pack SRC -o DIR/m.lamina --bits 3 --threads=-1", 2, "lamina: --threads -1: want 0 or more (see 'lamina pack --help')\n"},
+		{"pack", 2, "lamina: missing flags: --bits=N or --size=SIZE, --output=FILE (see 'lamina pack --help')\n"},
+	} {
+		expand := strings.NewReplacer("SRC", src, "EXISTS", exists, "DIR", dir)
+		status, _, errs := run(t, append(strings.Fields(expand.Replace(c.args)), "--progress", "none")...)
+		want := strings.NewReplacer("EXISTS", exists, "DIR", dir).Replace(c.want)
+		if status != c.status || !strings.HasPrefix(errs, want) || strings.Count(errs, "\n") != 1 {
+			t.Errorf("lamina %s: status %d, %q\nwant %d, %q", c.args, status, errs, c.status, want)
+		}
+	}
+	if data, _ := os.ReadFile(exists); string(data) != "precious" {
+		t.Errorf("the file that was there is now %q", data)
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*lamina*")); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/engine"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
+	"github.com/lamina-llm/lamina/weights"
+)
+
+type showCmd struct {
+	Path    string      `arg:"" placeholder:"PATH" help:"A .lamina file, or a checkpoint (directory, .safetensors, .gguf)."`
+	RAM     budget.Size `placeholder:"SIZE" help:"Plan the memory for this much of it; default: what the machine allows."`
+	Context int         `placeholder:"N" help:"Plan for this many tokens of context; default: what the model and the memory allow."`
+	Threads int         `help:"Plan for this many threads; 0 is one per processor."`
+	JSON    bool        `help:"Print JSON."`
+}
+
+// showReport is what show --json prints. Keys stay; others may come.
+type showReport struct {
+	Path    string       `json:"path"`
+	Format  string       `json:"format"` // "lamina", "safetensors" or "gguf"
+	Config  llama.Config `json:"config"`
+	Weights int64        `json:"weights"`    // of the source model
+	Bytes   int64        `json:"file_bytes"` // all files of the model
+	Bits    float64      `json:"bits_per_weight"`
+	KV      int64        `json:"kv_bytes_per_1000_tokens"`
+	Chat    bool         `json:"chat_template"`
+
+	Sections   []showSection   `json:"sections,omitempty"`
+	Tensors    []showTensor    `json:"tensors"`
+	Plan       *plan.Plan      `json:"plan,omitempty"`
+	PlanError  string          `json:"plan_error,omitempty"` // why there is no plan
+	Provenance json.RawMessage `json:"provenance,omitempty"`
+}
+
+type showSection struct {
+	Name  string `json:"name"`
+	Bytes int    `json:"bytes"`
+}
+
+// showTensor is one row of the table. Fields that a codec does not have are 0.
+type showTensor struct {
+	Name    string  `json:"name"`
+	Role    string  `json:"role,omitempty"`
+	Rows    int     `json:"rows"`
+	Cols    int     `json:"cols"`
+	Codec   string  `json:"codec"`             // "rans1", "f32", or the element type of a checkpoint
+	Mode    string  `json:"mode,omitempty"`    // quantiser: "dq" or "scalar"
+	Planes  int     `json:"planes,omitempty"`  // raw low bit planes
+	Classes int     `json:"classes,omitempty"` // probability classes
+	Chunks  int     `json:"chunks,omitempty"`
+	Bytes   int64   `json:"bytes,omitempty"`
+	Weights int64   `json:"weights"`
+	Bits    float64 `json:"bits_per_weight,omitempty"`
+}
+
+// representation says in a word how the tensor is stored.
+func (t *showTensor) representation() string {
+	if t.Mode == "" {
+		return t.Codec
+	}
+	s := fmt.Sprintf("%s %s, %d classes", t.Codec, t.Mode, t.Classes)
+	if t.Classes == 1 {
+		s = strings.TrimSuffix(s, "es")
+	}
+	if t.Planes > 0 {
+		s += fmt.Sprintf(", %d raw", t.Planes)
+	}
+	return s
+}
+
+// Run describes a model.
+func (c *showCmd) Run(a *app) error {
+	switch {
+	case c.Context < 0:
+		return usage("show", "--context %d: want 0 or more", c.Context)
+	case c.Threads < 0:
+		return usage("show", "--threads %d: want 0 or more", c.Threads)
+	}
+	var r *showReport
+	var err error
+	if isCheckpoint(c.Path) {
+		r, err = showCheckpoint(c.Path)
+	} else {
+		r, err = c.lamina(a)
+	}
+	if err != nil {
+		return err
+	}
+	r.KV = 1000 * r.Config.KVBytesPerToken()
+	if r.Weights > 0 {
+		r.Bits = float64(r.Bytes) * 8 / float64(r.Weights)
+	}
+	if c.JSON {
+		return a.json(r)
+	}
+	r.print(a)
+	return nil
+}
+
+// isCheckpoint tells a source checkpoint from a .lamina file by its name.
+func isCheckpoint(path string) bool {
+	for _, suffix := range []string{".gguf", ".safetensors", ".safetensors.index.json"} {
+		if strings.HasSuffix(path, suffix) {
+			return true
+		}
+	}
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// lamina describes a .lamina file from its directory, configuration and side
+// information: no weight is read.
+func (c *showCmd) lamina(a *app) (*showReport, error) {
+	f, err := weights.Open(c.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r := &showReport{Path: c.Path, Format: "lamina", Bytes: f.Size()}
+	raw, err := f.Section(weights.SectionConfig)
+	if err != nil {
+		return nil, err
+	}
+	if r.Config, err = llama.ParseConfig(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
+	}
+	for _, s := range f.Sections() {
+		r.Sections = append(r.Sections, showSection{s.Name, s.Span.Len})
+		r.Chat = r.Chat || s.Name == weights.SectionChatTemplate
+	}
+	for i := range f.Tensors() {
+		t, err := describe(f, &f.Tensors()[i])
+		if err != nil {
+			return nil, err
+		}
+		r.Tensors = append(r.Tensors, t)
+		r.Weights += t.Weights
+	}
+	if err := r.readProvenance(f); err != nil {
+		return nil, err
+	}
+	ctx, stop := a.untilSignal()
+	defer stop()
+	p, err := engine.Plan(ctx, c.Path, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads})
+	switch {
+	case err == nil:
+		r.Plan = &p
+	case errors.Is(err, plan.ErrTooSmall):
+		r.PlanError = err.Error() // worth telling, and the rest is too
+	default:
+		return nil, err
+	}
+	return r, nil
+}
+
+// readProvenance takes over the number of weights of the source model, which
+// counts norms that are folded into matrices.
+func (r *showReport) readProvenance(f *weights.File) error {
+	data, err := f.Section(weights.SectionProvenance)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p struct {
+		Weights int64 `json:"weights"`
+	}
+	if err := json.Unmarshal(data, &p); err != nil {
+		return fmt.Errorf("%s: provenance: %w", r.Path, err)
+	}
+	r.Provenance = data
+	r.Weights = max(r.Weights, p.Weights)
+	return nil
+}
+
+// describe reads the side information of a tensor.
+func describe(f *weights.File, t *weights.Tensor) (showTensor, error) {
+	s := showTensor{
+		Name: t.Name, Role: t.Role, Rows: t.Rows, Cols: t.Cols, Codec: t.Codec, Bytes: t.Bytes(), Weights: t.Weights,
+	}
+	if s.Weights > 0 {
+		s.Bits = float64(s.Bytes) * 8 / float64(s.Weights)
+	}
+	if t.Codec != "rans1" {
+		return s, nil
+	}
+	data := make([]byte, t.Spans[0].Len)
+	if err := f.ReadSpan(data, t.Spans[0]); err != nil {
+		return s, err
+	}
+	m, err := rans.NewMatrix(t.Rows, t.Cols, data)
+	if err != nil {
+		return s, fmt.Errorf("%s: tensor %s: %w", f.Name(), t.Name, err)
+	}
+	side := m.Side()
+	s.Mode, s.Planes, s.Classes, s.Chunks = side.Mode.String(), int(side.Planes), side.Classes(), m.Chunks()
+	return s, nil
+}
+
+// print writes the report as text.
+func (r *showReport) print(a *app) {
+	c := r.Config
+	a.printf("%s (%s)\n", r.Path, r.Format)
+	a.printf("  %s weights in %s, %.3f bits per weight\n", count(r.Weights), budget.FormatSize(r.Bytes), r.Bits)
+	a.printf("  %d layers, hidden %d, intermediate %d, %d heads of %d with %d for keys and values\n",
+		c.Layers, c.Hidden, c.Intermediate, c.Heads, c.HeadDim, c.KVHeads)
+	tied, chat := "own output head", "no chat template"
+	if c.Tied {
+		tied = "tied output head"
+	}
+	if r.Chat {
+		chat = "with chat template"
+	}
+	a.printf("  vocabulary %d, %s, context %d, %s\n", c.Vocab, tied, c.MaxContext, chat)
+	a.printf("  KV cache: %s per 1,000 tokens\n\n", budget.FormatSize(r.KV))
+
+	rows := [][]string{{"tensor", "shape", "representation", "bytes", "bits/weight"}}
+	var bytes, weights int64
+	for i := range r.Tensors {
+		t := &r.Tensors[i]
+		row := []string{t.Name, fmt.Sprintf("%d x %d", t.Rows, t.Cols), t.representation(), "", ""}
+		if t.Bytes > 0 {
+			row[3] = fmt.Sprint(t.Bytes)
+		}
+		if t.Bits > 0 {
+			row[4] = fmt.Sprintf("%.3f", t.Bits)
+		}
+		rows = append(rows, row)
+		bytes, weights = bytes+t.Bytes, weights+t.Weights
+	}
+	if bytes > 0 && weights > 0 {
+		rows = append(rows, []string{"all tensors", "", "", fmt.Sprint(bytes), fmt.Sprintf("%.3f", float64(bytes)*8/float64(weights))})
+	}
+	for _, s := range r.Sections {
+		rows = append(rows, []string{"section " + s.Name, "", "", fmt.Sprint(s.Bytes), ""})
+	}
+	table(a.out, rows, 0, 2)
+	switch {
+	case r.Plan != nil:
+		a.printf("\n%s", r.Plan.String())
+	case r.PlanError != "":
+		a.printf("\n%s\n", r.PlanError)
+	default:
+		a.printf("\nnext: lamina pack %s -o NAME.lamina --bits 3.5\n", quoteArg(r.Path))
+	}
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/model/token"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/weights"
+)
+
+type verifyCmd struct {
+	File    string `arg:"" placeholder:"FILE" help:"The .lamina file to check."`
+	Threads int    `help:"Goroutines that decode; 0 is one per processor."`
+	JSON    bool   `help:"Print the report as JSON."`
+}
+
+type verifyReport struct {
+	Path    string `json:"path"`
+	OK      bool   `json:"ok"`
+	Bytes   int64  `json:"file_bytes"` // all of them checked
+	Tensors int    `json:"tensors"`
+	Decoded int64  `json:"decoded_weights"`
+	Chunks  int    `json:"chunks"`
+}
+
+// Run checks the file twice: its bytes against the checksums, which finds
+// damage, and every coded chunk by decoding it, which finds bugs of an encoder.
+func (c *verifyCmd) Run(a *app) error {
+	if c.Threads < 0 {
+		return usage("verify", "--threads %d: want 0 or more", c.Threads)
+	}
+	f, err := weights.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	ctx, stop := a.untilSignal()
+	defer stop()
+	bar := a.reporter()
+	defer bar.close()
+	if err := f.Verify(ctx, func(done, total int64) {
+		bar.show(step{Phase: "checksums", Done: done, Total: total, bytes: true})
+	}); err != nil {
+		return err
+	}
+	v := verifier{file: f, workers: c.Threads, report: verifyReport{Path: c.File, OK: true, Bytes: f.Size(), Tensors: len(f.Tensors())}}
+	if v.workers == 0 {
+		v.workers = runtime.GOMAXPROCS(0)
+	}
+	if err := v.sections(); err != nil {
+		return err
+	}
+	var done, total int64
+	for _, t := range f.Tensors() {
+		total += int64(t.Rows) * int64(t.Cols)
+	}
+	for i := range f.Tensors() {
+		t := &f.Tensors()[i]
+		if err := v.tensor(ctx, t); err != nil {
+			return fmt.Errorf("verify: %s: tensor %s: %w", c.File, t.Name, err)
+		}
+		done += int64(t.Rows) * int64(t.Cols)
+		bar.show(step{Phase: "decode", Item: t.Name, Done: done, Total: total})
+	}
+	bar.close()
+	if c.JSON {
+		return a.json(v.report)
+	}
+	r := v.report
+	a.printf("%s: sound: %s checked, %s weights of %d tensors decoded from %d chunks\n",
+		r.Path, budget.FormatSize(r.Bytes), count(r.Decoded), r.Tensors, r.Chunks)
+	return nil
+}
+
+// verifier decodes a file. Its memory is a few chunks, whatever the model.
+type verifier struct {
+	file    *weights.File
+	workers int
+	bufs    [][]byte // coded chunk of each worker
+	report  verifyReport
+}
+
+// sections checks what is no tensor and that a model cannot do without.
+func (v *verifier) sections() error {
+	fail := func(section string, err error) error {
+		return fmt.Errorf("verify: %s: section %s: %w", v.file.Name(), section, err)
+	}
+	data, err := v.file.Section(weights.SectionConfig)
+	if err != nil {
+		return err
+	}
+	if _, err := llama.ParseConfig(data); err != nil {
+		return fail(weights.SectionConfig, err)
+	}
+	if data, err = v.file.Section(weights.SectionTokenizer); err != nil {
+		return err
+	}
+	if _, err := token.Unmarshal(data); err != nil {
+		return fail(weights.SectionTokenizer, err)
+	}
+	return nil
+}
+
+// tensor decodes all of t.
+func (v *verifier) tensor(ctx context.Context, t *weights.Tensor) error {
+	switch t.Codec {
+	case "f32":
+		return v.floats(t)
+	case "rans1":
+		return v.coded(ctx, t)
+	}
+	return fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
+}
+
+// floats checks a tensor of plain numbers.
+func (v *verifier) floats(t *weights.Tensor) error {
+	n := int64(t.Rows) * int64(t.Cols)
+	if len(t.Spans) != 1 || int64(t.Spans[0].Len) != 4*n {
+		return fmt.Errorf("%d bytes in %d spans, want %d float32 values in one", t.Bytes(), len(t.Spans), n)
+	}
+	buf := make([]byte, t.Spans[0].Len)
+	if err := v.file.ReadSpan(buf, t.Spans[0]); err != nil {
+		return err
+	}
+	for i := range n {
+		if x := math.Float32frombits(binary.LittleEndian.Uint32(buf[4*i:])); x-x != 0 {
+			return fmt.Errorf("element %d is %v", i, x)
+		}
+	}
+	v.report.Decoded += n
+	return nil
+}
+
+// coded decodes a matrix, as many chunks at a time as there are workers. The
+// decoder checks the final state of every lane.
+func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
+	side := make([]byte, t.Spans[0].Len)
+	if err := v.file.ReadSpan(side, t.Spans[0]); err != nil {
+		return err
+	}
+	dm, err := decode.NewMatrix(t.Rows, t.Cols, side)
+	if err != nil {
+		return err
+	}
+	m := dm.Coded()
+	if got := len(t.Spans) - 1; got != m.Chunks() {
+		return fmt.Errorf("%d chunks, want %d", got, m.Chunks())
+	}
+	v.bufs = slices.Grow(v.bufs[:0], v.workers)[:v.workers]
+	for first := 0; first < m.Chunks(); first += v.workers {
+		last := min(first+v.workers, m.Chunks())
+		for i := first; i < last; i++ {
+			s := t.Spans[1+i]
+			buf := slices.Grow(v.bufs[i-first][:0], s.Len+rans.Slack)[:s.Len]
+			v.bufs[i-first] = buf
+			if err := v.file.ReadSpan(buf, s); err != nil {
+				return err
+			}
+			if err := m.AttachChunk(i, buf); err != nil {
+				return fmt.Errorf("chunk %d: %w", i, err)
+			}
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for i := first; i < last; i++ {
+			g.Go(func() error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := levels(m, i); err != nil {
+					return fmt.Errorf("chunk %d: %w", i, err)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	v.report.Decoded += int64(t.Rows) * int64(t.Cols)
+	v.report.Chunks += m.Chunks()
+	return nil
+}
+
+// levels decodes chunk i and throws the result away.
+func levels(m *rans.Matrix, i int) error {
+	r0, r1 := m.Band(i / m.Blocks())
+	p0, p1 := m.Block(i % m.Blocks())
+	rows := (r1 - r0 + 15) / 16 * 16 // whole blocks of 16 rows are written
+	var dst [][]uint8
+	for p := p0; p < p1; p++ {
+		c0, c1 := m.Layout().Columns(p)
+		dst = append(dst, make([]uint8, rows*(c1-c0)))
+	}
+	return m.Levels(i, dst, func(int, int, int, int32) {}, new(rans.Scratch))
+}
