@@ -124,6 +124,10 @@ func (c *cabac) bypassBits(n int) uint32 {
 	if n == 0 {
 		return 0
 	}
+	if n > 16 { // more could overflow value
+		hi := c.bypassBits(n - 16)
+		return hi<<16 | c.bypassBits(16)
+	}
 	if c.n < uint(n) {
 		c.refill()
 	}

@@ -49,8 +49,9 @@ type Decoder struct {
 	pic      *picture // in progress
 	waiting  []*picture
 	free     []*picture
-	prevPOC  int // of the previous picture of the lowest temporal layer
-	first    bool
+	prevPOC  int  // of the previous picture of the lowest temporal layer
+	first    bool // the next picture starts a sequence
+	skipRASL bool
 	frames   int
 	segments uint32
 
@@ -114,7 +115,9 @@ func (d *Decoder) decodeNAL(nal nalUnit, yield func(*Frame) error) error {
 	d.rbsp = unescape(d.rbsp[:0], nal.payload)
 	r := &bitReader{data: d.rbsp}
 	switch {
-	case nal.kind <= nalLastSlice:
+	case nal.kind == nalRASL && d.skipRASL:
+		return nil // leading pictures of the first random access point refer to what is not there
+	case nal.kind <= nalRASL || nal.kind >= nalIDRRadl && nal.kind <= nalGDR:
 		return d.decodeSlice(r, nal, yield)
 	case nal.kind == nalSuffixAPS:
 		return d.parseAPS(r)
@@ -185,6 +188,9 @@ func (d *Decoder) startPicture(nal nalUnit, yield func(*Frame) error) error {
 	}
 	ph := d.ph
 	idr := nal.kind == nalIDRRadl || nal.kind == nalIDRNoLP
+	if idr || nal.kind == nalCRA {
+		d.skipRASL = d.first
+	}
 	if idr || nal.kind == nalCRA && d.first {
 		if err := d.flush(yield); err != nil {
 			return err
@@ -192,15 +198,18 @@ func (d *Decoder) startPicture(nal nalUnit, yield func(*Frame) error) error {
 	} else if d.first {
 		return invalidf("stream does not start with a random access point")
 	}
+	if err := d.opts.checkSize(ph.pps.width, ph.pps.height); err != nil {
+		return err
+	}
 	pic := &picture{}
 	if n := len(d.free); n > 0 {
 		pic = d.free[n-1]
 		d.free = d.free[:n-1]
 	}
-	if err := d.opts.checkSize(ph.pps.width, ph.pps.height); err != nil {
-		return err
-	}
 	pic.init(ph.sps, ph.pps)
+	if f := pic.frame(); f.Width <= 0 || f.Height <= 0 {
+		return invalidf("conformance window leaves %dx%d of %dx%d samples", f.Width, f.Height, ph.pps.width, ph.pps.height)
+	}
 	d.segments = 0
 	pic.poc = d.pictureOrderCount(ph, idr)
 	if nal.temporalID == 0 && !ph.nonRef {

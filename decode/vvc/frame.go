@@ -85,6 +85,9 @@ func (pic *picture) frame() *Frame {
 		Height:   pic.pps.height - unit*(win[2]+win[3]),
 		BitDepth: pic.sps.bitDepth, POC: pic.poc, HashChecked: pic.checked,
 	}
+	if f.Width <= 0 || f.Height <= 0 {
+		return f
+	}
 	for c := range pic.comps {
 		p := &pic.planes[c]
 		x, y := win[0], win[2]

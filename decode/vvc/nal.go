@@ -2,14 +2,13 @@ package vvc
 
 import "bytes"
 
-// NAL unit types (table 5). Types below 12 carry slices.
+// NAL unit types (table 5).
 const (
-	nalTrail     = 0
+	nalRASL      = 3 // the last type of slices of pictures that are not random access points
 	nalIDRRadl   = 7
 	nalIDRNoLP   = 8
 	nalCRA       = 9
 	nalGDR       = 10
-	nalLastSlice = 11
 	nalSPS       = 15
 	nalPPS       = 16
 	nalPrefixAPS = 17
