@@ -7,6 +7,7 @@ LINTER  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 # Packages with kernels in assembler, and those whose results depend on them.
 KERNELS := ./internal/kern ./decode/... ./runtime/sched
 TIERED  := $(KERNELS) ./model/... ./internal/engine ./pack/...
+SHARED  := ./runtime/... ./server/... ./internal/engine # goroutines meet here
 
 # Builds that users get. macOS and Windows have no kernels of their own beyond the processor's.
 RELEASES := linux/amd64 linux/arm64 darwin/arm64 darwin/amd64 windows/amd64
@@ -36,13 +37,14 @@ tiers: # a tier that the machine lacks runs as its best one
 	for tier in generic avx2 avx512; do echo "LAMINA_CPU=$$tier" && LAMINA_CPU=$$tier $(GO) test $(TIERED) || exit 1; done
 
 arm64: # the NEON kernels under emulation, with and without the dot-product instructions
-	scripts/need.sh qemu-aarch64-static qemu-user-static
+	scripts/need.sh qemu-user-static -- qemu-aarch64-static --version
 	for cpu in max cortex-a53; do echo "QEMU_CPU=$$cpu" && GOARCH=arm64 QEMU_CPU=$$cpu CGO_ENABLED=0 \
 		$(GO) test -short -exec qemu-aarch64-static $(KERNELS) || exit 1; done
 
 race:
-	scripts/need.sh gcc gcc libc6-dev
-	CGO_ENABLED=1 $(GO) test -race -short -cpu=1,4 ./...
+	scripts/need.sh gcc libc6-dev -- gcc --version
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race -short -cpu=1,4 $(SHARED)
 
 fuzz: # every target, a fixed number of inputs each
 	scripts/fuzz.sh $(FUZZTIME)
@@ -60,7 +62,10 @@ cross:
 bench: # BENCH=Dot COUNT=10 make bench | tee new.txt, then benchstat old.txt new.txt
 	$(GO) test -run '^$$' -bench '$(BENCH)' -count $(COUNT) ./...
 
-e2e: # the official clients; needs Python 3 with venv, and Node
+e2e: # the official clients; needs Python 3 and Node
+	scripts/need.sh curl ca-certificates -- curl --version
+	scripts/need.sh python3-venv -- python3 -m ensurepip --version
+	scripts/need.sh npm -- npm --version
 	e2e/run.sh
 
 cover:

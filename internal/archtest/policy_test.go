@@ -57,7 +57,7 @@ const ours = `
 	# Programs.
 	internal/builtin, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
 	decode, decode/rans, decode/vvc, weights, loader, pack, server,
-	model, model/llama, model/token, model/chat, runtime/budget, runtime/plan
+	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
 	server, server/servertest < e2e/fakeserver;
 
