@@ -32,7 +32,7 @@ type step struct {
 
 // lineInterval is the least time between two JSON lines of a phase, the first
 // and the last of it apart.
-const lineInterval = 500 * time.Millisecond
+const lineInterval = 1000 * time.Millisecond
 
 // reporter starts reporting as --progress says. The caller closes it.
 func (a *app) reporter() *reporter {

@@ -86,7 +86,7 @@ func (c *runCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	s := &session{app: a, cmd: c, model: m, engine: engine.Start(m, o), sampling: c.merge(m.Sampling())}
+	s := &session{app: a, cmd: c, model: m, engine: engine.Start(m, o), sampling: c.merge(terminalSampling(m.Sampling()))}
 	defer func() { err = errors.Join(err, s.engine.Close(context.Background())) }()
 	s.plain = c.Raw || m.Template() == nil
 	if c.System != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -11,9 +12,9 @@ import (
 )
 
 // samplingFlags say how tokens are drawn. What is not given comes from the
-// model's own recommendation.
+// model's own recommendation, or from terminalSampling.
 type samplingFlags struct {
-	Temperature      *float32 `placeholder:"T" help:"0 is greedy; up to 2. Default: what the model recommends, as for the next ones."`
+	Temperature      *float32 `placeholder:"T" help:"0 is greedy; up to 2. Default: what the model recommends, as for the next ones, or 0.6 with a top-p of 0.9."`
 	TopP             *float32 `placeholder:"P" help:"Nucleus mass; 1 is off."`
 	TopK             *int     `placeholder:"K" help:"Likeliest tokens kept; 0 is off."`
 	MinP             *float32 `placeholder:"P" help:"Floor relative to the likeliest token; 0 is off."`
@@ -26,6 +27,15 @@ type samplingFlags struct {
 // anyVocab stands in for a vocabulary where only the ranges of parameters are
 // checked.
 const anyVocab = 1 << 21
+
+// terminalSampling replaces a recommendation that says nothing. OpenAI's default
+// of temperature 1 with nothing cut off is for large models; small ones wander.
+func terminalSampling(s model.Sampling) model.Sampling {
+	if reflect.DeepEqual(s, model.DefaultSampling()) {
+		s.Temperature, s.TopP = 0.6, 0.9
+	}
+	return s
+}
 
 // merge puts the flags over base.
 func (f *samplingFlags) merge(base model.Sampling) model.Sampling {
