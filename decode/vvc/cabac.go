@@ -85,19 +85,15 @@ func (c *cabac) bin(i int) uint32 {
 		c.refill()
 	}
 	rng -= lps
-	if scaled := uint64(rng) << (c.n & 63); c.value < scaled {
-		if rng < 256 {
-			rng <<= 1
-			c.n--
-		}
-	} else {
-		c.value -= scaled
-		bin ^= 1
-		shift := uint(bits.LeadingZeros32(lps)) - 23
-		rng = lps << (shift & 31)
-		c.n -= shift
-	}
-	c.rng = rng
+	// Half of all bins are unpredictable: a mask selects between the subintervals instead of a branch.
+	scaled := uint64(rng) << (c.n & 63)
+	less := uint64(int64(c.value-scaled) >> 63) // all ones for the more probable symbol
+	c.value -= scaled &^ less
+	rng = lps ^ (lps^rng)&uint32(less)
+	bin ^= uint32(^less) & 1
+	shift := uint(bits.LeadingZeros32(rng)) - 23
+	c.rng = rng << (shift & 31)
+	c.n -= shift
 	f, s := m.fastShift&15, m.slowShift&15
 	m.fast = uint16(fast - fast>>f + (-bin&1023)>>f)
 	m.slow = uint16(slow - slow>>s + (-bin&16383)>>s)
