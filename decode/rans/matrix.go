@@ -28,20 +28,18 @@ var next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {
 type Matrix struct {
 	layout tile.Layout
 	side   *Side
-	tables []slotTable // one per class
-	vec    []byte      // tables in the layout of the active tier's kernels
+	tables []slotTable // one per class and quantiser
+	vec    vectorTables
 	chunks []chunk
 	perm   []uint32 // coded column -> matrix column; nil is the identity
 }
 
-// slotTable is what the reference decoder reads for one class: entry[q][slot]
-// packs frequency (bits 0-7), slot - start (8-15) and symbol (16-19).
-type slotTable struct {
-	entry [2][probOne]uint32
-}
-
 // chunk is the parsed form of one coded chunk.
 type chunk struct {
+	r0, rows int // its band's rows
+	p0, p1   int // its block's panels
+	streams  int // lane groups of the widest panel
+
 	data   []byte // whole chunk, with Slack bytes of capacity behind it
 	states []byte // per stream: 64 low bytes, 64 high bytes
 	start  [tile.MaxGroups]int
@@ -58,30 +56,21 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matrix{layout: l, side: s, tables: make([]slotTable, s.Classes())}
-	for c := range m.tables {
-		for q := range s.quantisers() {
-			if err := m.tables[c].fill(q, &s.Tables[c*s.quantisers()+q]); err != nil {
-				return nil, err
-			}
-		}
+	m := &Matrix{layout: l, side: s, tables: make([]slotTable, len(s.Tables))}
+	for t := range m.tables {
+		m.tables[t].fill(s, t)
 	}
-	m.vec = vectorTables(s)
+	m.vec.fill(s)
 	m.perm = s.permutation(l)
 	m.chunks = make([]chunk, m.Chunks())
+	for i, blocks := 0, m.Blocks(); i < len(m.chunks); i++ {
+		c := &m.chunks[i]
+		r0, r1 := m.Band(i / blocks)
+		c.r0, c.rows = r0, r1-r0
+		c.p0, c.p1 = m.Block(i % blocks)
+		c.streams = m.streams(i % blocks)
+	}
 	return m, nil
-}
-
-func (t *slotTable) fill(q int, f *Table) error {
-	var start [Alphabet]uint8
-	var sym [probOne]uint8
-	if err := f.slots(&start, &sym); err != nil {
-		return err
-	}
-	for slot, s := range sym {
-		t.entry[q][slot] = uint32(f.Freq[s]) | uint32(slot-int(start[s]))<<8 | uint32(s)<<16
-	}
-	return nil
 }
 
 // permutation returns, for every coded column, the matrix column it holds.
@@ -172,13 +161,12 @@ func (m *Matrix) parse(i int, data []byte) error {
 		data = append(make([]byte, 0, len(data)+Slack), data...)
 	}
 	c := &m.chunks[i]
-	band, block := i/m.Blocks(), i%m.Blocks()
-	n := m.streams(block)
+	c.data = nil // until all has been checked
+	n := c.streams
 	head := n * (2*Lanes + 4)
 	if len(data) < head {
 		return fmt.Errorf("%w: %d bytes, the header alone has %d", ErrCorrupt, len(data), head)
 	}
-	c.data, c.states = data, data[:n*2*Lanes]
 	at := head
 	for s := range n {
 		size := binary.LittleEndian.Uint32(data[n*2*Lanes+4*s:])
@@ -188,21 +176,20 @@ func (m *Matrix) parse(i int, data []byte) error {
 		c.start[s], c.end[s] = at, at+int(size)
 		at += int(size)
 	}
-	r0, r1 := m.Band(band)
-	p0, p1 := m.Block(block)
-	g0, _ := m.layout.Panel(p0)
-	_, g1 := m.layout.Panel(p1 - 1)
+	g0, _ := m.layout.Panel(c.p0)
+	_, g1 := m.layout.Panel(c.p1 - 1)
 	c.raw = at
-	c.sparse = at + (g1-g0)*(r1-r0)*int(m.side.Planes)*(Lanes/8)
+	c.sparse = at + (g1-g0)*c.rows*int(m.side.Planes)*(Lanes/8)
 	if c.sparse > len(data) {
 		return fmt.Errorf("%w: chunk ends inside its raw planes", ErrCorrupt)
 	}
 	for s := range n * Lanes {
 		g, lane := s/Lanes, s%Lanes
-		if c.states[g*2*Lanes+Lanes+lane] == 0 {
+		if data[g*2*Lanes+Lanes+lane] == 0 {
 			return fmt.Errorf("%w: initial state of stream %d lane %d is below %d", ErrCorrupt, g, lane, stateMin)
 		}
 	}
+	c.data, c.states = data, data[:n*2*Lanes]
 	return nil
 }
 

@@ -4,12 +4,17 @@ package rans
 
 import "github.com/lamina-llm/lamina/internal/cpu"
 
-// Sizes of one class in the table layout of the AVX-512 kernels: 256 slots to
-// symbol per quantiser, then 64-byte tables of frequency, first slot and, in
-// mode DQ, level.
+// Sizes of one class in the table layouts of the kernels.
+//
+// AVX-512: 256 slots to symbol per quantiser, then 64-byte tables of frequency,
+// first slot and, in mode DQ, level. AVX2: the six tables of binTables, 16
+// bytes each; in mode DQ each is followed by its exclusive or with that of
+// quantiser 1.
 const (
 	strideScalar512 = 256 + 2*64
 	strideDQ512     = 2*256 + 3*64
+	strideScalar256 = 6 * 16
+	strideDQ256     = 2 * 6 * 16
 )
 
 //go:noescape
@@ -18,21 +23,73 @@ func rowsScalarAVX512(a *kernelArgs)
 //go:noescape
 func rowsDQAVX512(a *kernelArgs)
 
-// rows decodes n rows of panel p of chunk i with the active tier.
-func (m *Matrix) rows(i, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) error {
-	switch {
-	case cpu.Active() == cpu.AVX512 && m.side.Mode == Scalar:
-		m.vector(rowsScalarAVX512, strideScalar512, i, p, n, act, bias, dots, levels, s)
-	case cpu.Active() == cpu.AVX512:
-		m.vector(rowsDQAVX512, strideDQ512, i, p, n, act, bias, dots, levels, s)
+//go:noescape
+func rowsScalarAVX2(a *kernelArgs)
+
+//go:noescape
+func rowsDQAVX2(a *kernelArgs)
+
+// rows decodes n rows of panel p of chunk c with the active tier.
+func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
+	switch tier := cpu.Active(); {
+	case tier == cpu.AVX512 && m.side.Mode == Scalar:
+		m.vector(rowsScalarAVX512, m.vec.avx512, strideScalar512, c, p, n, act, bias, dots, levels, s)
+	case tier == cpu.AVX512:
+		m.vector(rowsDQAVX512, m.vec.avx512, strideDQ512, c, p, n, act, bias, dots, levels, s)
+	case tier == cpu.AVX2 && m.side.Mode == Scalar:
+		m.vector(rowsScalarAVX2, m.vec.avx2, strideScalar256, c, p, n, act, bias, dots, levels, s)
+	case tier == cpu.AVX2:
+		m.vector(rowsDQAVX2, m.vec.avx2, strideDQ256, c, p, n, act, bias, dots, levels, s)
 	default:
-		m.rowsGeneric(i, p, n, act, bias, dots, levels, s)
+		m.rowsGeneric(c, p, n, act, bias, dots, levels, s)
 	}
-	return nil
 }
 
-// vectorTables lays out the tables of every class for the AVX-512 kernels.
-func vectorTables(s *Side) []byte {
+// vectorTables holds the tables of every class for each tier of the machine,
+// not only the active one: tests change tiers between calls.
+type vectorTables struct {
+	avx2, avx512 []byte
+}
+
+func (v *vectorTables) fill(s *Side) {
+	for _, tier := range cpu.Tiers() {
+		switch tier {
+		case cpu.AVX2:
+			v.avx2 = tables256(s)
+		case cpu.AVX512:
+			v.avx512 = tables512(s)
+		}
+	}
+}
+
+// tables256 lays out the tables of every class for the AVX2 kernels.
+func tables256(s *Side) []byte {
+	var buf []byte
+	nq := s.quantisers()
+	for i := 0; i < len(s.Tables); i += nq {
+		var t [2]binTables
+		for q := range nq {
+			t[q] = s.bins(i + q)
+		}
+		first, other := t[0].all(), t[1].all()
+		for k := range first {
+			buf = append(buf, first[k][:]...)
+			if nq == 2 {
+				for j, v := range first[k] {
+					buf = append(buf, v^other[k][j])
+				}
+			}
+		}
+	}
+	return buf
+}
+
+func (b *binTables) all() [6]*[Alphabet]uint8 {
+	return [6]*[Alphabet]uint8{&b.base, &b.first, &b.second, &b.level, &b.freq, &b.start}
+}
+
+// tables512 lays out the tables of every class for the AVX-512 kernels.
+func tables512(s *Side) []byte {
 	stride := strideScalar512
 	if s.Mode == DQ {
 		stride = strideDQ512
@@ -47,7 +104,7 @@ func vectorTables(s *Side) []byte {
 			var sym [probOne]uint8
 			f := &s.Tables[c*nq+q]
 			if f.slots(&start, &sym) != nil {
-				continue // ParseSide has refused such a table
+				continue // validate has refused such a table
 			}
 			for slot, v := range sym {
 				t[q*probOne+slot] = v | uint8(q)<<4
@@ -58,11 +115,7 @@ func vectorTables(s *Side) []byte {
 					small[rep+v], small[Lanes+rep+v] = f.Freq[v], start[v]
 				}
 				if s.Mode == DQ {
-					u := uint8(v)
-					if s.Planes == 0 {
-						u = recon(uint8(v), uint8(q), 0)
-					}
-					small[2*Lanes+q*Alphabet+v] = u
+					small[2*Lanes+q*Alphabet+v] = s.level(uint8(v), q)
 				}
 			}
 		}

@@ -1,11 +1,14 @@
-//go:build purego || !amd64
+//go:build purego || !(amd64 || arm64)
 
 package rans
 
-// rows decodes n rows of panel p of chunk i.
-func (m *Matrix) rows(i, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) error {
-	m.rowsGeneric(i, p, n, act, bias, dots, levels, s)
-	return nil
-}
+type kernelArgs struct{ cursor }
 
-func vectorTables(*Side) []byte { return nil }
+type vectorTables struct{}
+
+func (*vectorTables) fill(*Side) {}
+
+// rows decodes n rows of panel p of chunk c.
+func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
+	m.rowsGeneric(c, p, n, act, bias, dots, levels, s)
+}

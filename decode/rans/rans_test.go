@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"unsafe"
 
 	"github.com/lamina-llm/lamina/internal/cpu"
 	"github.com/lamina-llm/lamina/internal/cpu/cputest"
@@ -23,9 +22,36 @@ type sample struct {
 }
 
 // newSample codes random levels of roughly the given spread (standard
-// deviation in steps), with random classes and some outliers.
+// deviation in steps), with random classes and an outlier among every 500.
 func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, spread float64) *sample {
 	t.Helper()
+	for c := range classes {
+		for range side.quantisers() {
+			side.Tables = append(side.Tables, gaussTable(t, r, spread*(0.5+float64(c+1)/float64(classes+1))))
+		}
+	}
+	return sampleOf(t, r, side, rows, cols, 500)
+}
+
+// gaussTable fits a table to rounded Gaussian values.
+func gaussTable(t testing.TB, r *rand.Rand, sigma float64) Table {
+	t.Helper()
+	var count [Alphabet]int64
+	for range 4000 {
+		count[min(max(int(math.Round(r.NormFloat64()*sigma))+8, 0), 15)]++
+	}
+	f, err := FitTable(count, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// sampleOf codes random levels that follow the tables of side, with random
+// classes and an outlier among every so many weights (none if 0).
+func sampleOf(t testing.TB, r *rand.Rand, side *Side, rows, cols, every int) *sample {
+	t.Helper()
+	classes := side.Classes()
 	l := tile.Layout{Rows: rows, Cols: cols}
 	planes := int(side.Planes)
 	if classes > 1 {
@@ -36,20 +62,6 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 		side.GroupClass = make([]uint8, l.Groups())
 		for i := range side.GroupClass {
 			side.GroupClass[i] = uint8(r.IntN((classes+1)/2 - 1 + 1))
-		}
-	}
-	for c := range classes {
-		for range side.quantisers() {
-			var count [Alphabet]int64
-			sigma := spread * (0.5 + float64(c)/float64(classes))
-			for range 4000 {
-				count[min(max(int(math.Round(r.NormFloat64()*sigma))+8, 0), 15)]++
-			}
-			f, err := FitTable(count, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			side.Tables = append(side.Tables, f)
 		}
 	}
 	if side.Row.Base == 0 {
@@ -66,6 +78,12 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 	m, err := NewMatrix(rows, cols, blob)
 	if err != nil {
 		t.Fatal(err)
+	}
+	slots := make([][probOne]uint8, len(side.Tables))
+	for i := range slots {
+		if err := side.Tables[i].slots(new([Alphabet]uint8), &slots[i]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s := &sample{m: m, side: side, level: make([][]int32, rows)}
 	for i := range s.level {
@@ -90,21 +108,15 @@ func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, 
 					if side.Mode == DQ {
 						q = int(state[j] & 1)
 					}
-					f := side.Tables[side.classOf(r0+row, g0+j/Lanes)*side.quantisers()+q]
-					sym := 0
-					for { // a symbol that the table can code
-						if sym = min(max(int(math.Round(r.NormFloat64()*spread))+8, 0), 15); f.Freq[sym] > 0 {
-							break
-						}
-					}
-					u := uint8(sym<<planes | r.IntN(1<<planes))
+					sym := slots[side.classOf(r0+row, g0+j/Lanes)*side.quantisers()+q][r.IntN(probOne)]
+					u := sym<<planes | uint8(r.IntN(1<<planes))
 					index[p-p0][row*width+j] = u
 					v := int32(u) - 8<<planes
 					if side.Mode == DQ {
 						v = int32(recon(u, state[j]&1, planes)) - m.Zero()
 						state[j] = next[state[j]][u&1]
 					}
-					if r.IntN(500) == 0 && len(outliers[p-p0]) < (r1-r0)*width/maxOutliers {
+					if every > 0 && r.IntN(every) == 0 && len(outliers[p-p0]) < (r1-r0)*width/maxOutliers {
 						d := int32(r.IntN(400) - 200)
 						outliers[p-p0] = append(outliers[p-p0], Outlier{row, j, d})
 						v += d
@@ -219,18 +231,16 @@ func TestTiersAgree(t *testing.T) {
 				var want, got Scratch
 				for _, w := range []*Scratch{&want, &got} {
 					for g := range 4 {
-						copy(w.cur.lo[g][:], s.m.chunks[0].states[g*2*Lanes:])
-						copy(w.cur.hi[g][:], s.m.chunks[0].states[g*2*Lanes+Lanes:])
-						w.cur.pos[g] = s.m.chunks[0].start[g]
+						copy(w.args.lo[g][:], s.m.chunks[0].states[g*2*Lanes:])
+						copy(w.args.hi[g][:], s.m.chunks[0].states[g*2*Lanes+Lanes:])
+						w.args.pos[g] = s.m.chunks[0].start[g]
 					}
-					w.cur.raw = s.m.chunks[0].raw
+					w.args.raw = s.m.chunks[0].raw
 				}
 				a, b := make([]uint8, 112*256), make([]uint8, 112*256)
-				s.m.rowsGeneric(0, 0, n, nil, 0, nil, a, &want)
-				if err := s.m.rows(0, 0, n, nil, 0, nil, b, &got); err != nil {
-					t.Fatal(err)
-				}
-				if want.cur != got.cur {
+				s.m.rowsGeneric(&s.m.chunks[0], 0, n, nil, 0, nil, a, &want)
+				s.m.rows(&s.m.chunks[0], 0, n, nil, 0, nil, b, &got)
+				if want.args.cursor != got.args.cursor {
 					t.Fatalf("mode %v: states or positions differ after %d rows", mode, n)
 				}
 				if !slices.Equal(a[:n*256], b[:n*256]) {
@@ -348,50 +358,5 @@ func TestFitTable(t *testing.T) {
 	}
 	if _, err := FitTable([Alphabet]int64{}, 0); err != nil {
 		t.Errorf("no symbols at all: %v", err)
-	}
-}
-
-func TestKernelArgs(t *testing.T) {
-	var a kernelArgs
-	for name, c := range map[string][2]uintptr{
-		"hi": {unsafe.Offsetof(a.hi), 256}, "dq": {unsafe.Offsetof(a.dq), 512}, "pos": {unsafe.Offsetof(a.pos), 768},
-		"end": {unsafe.Offsetof(a.end), 800}, "tab": {unsafe.Offsetof(a.tab), 832}, "class": {unsafe.Offsetof(a.class), 864},
-		"act": {unsafe.Offsetof(a.act), 872}, "raw": {unsafe.Offsetof(a.raw), 880}, "out": {unsafe.Offsetof(a.out), 888},
-		"rows": {unsafe.Offsetof(a.rows), 896}, "groups": {unsafe.Offsetof(a.groups), 904}, "planes": {unsafe.Offsetof(a.planes), 912},
-		"bias": {unsafe.Offsetof(a.bias), 920}, "at": {unsafe.Offsetof(a.at), 928}, "sums": {unsafe.Offsetof(a.sums), 960},
-	} {
-		if c[0] != c[1] {
-			t.Errorf("offset of %s is %d, assembly has %d", name, c[0], c[1])
-		}
-	}
-}
-
-func BenchmarkDots(b *testing.B) {
-	r := rand.New(rand.NewPCG(12, 13))
-	for _, mode := range []Mode{Scalar, DQ} {
-		const rows, cols = 2048, 4096
-		s := newSample(b, r, &Side{Mode: mode, Band: rows, Depth: 1}, rows, cols, 1, 0.95)
-		act, sum := make([]int8, cols), make([]int32, cols/256)
-		for j := range act {
-			act[j] = int8(r.IntN(255) - 127)
-		}
-		bytes := 0
-		for _, c := range s.chunks {
-			bytes += len(c)
-		}
-		dst, scratch := [][]int32{make([]int32, rows)}, new(Scratch)
-		cputest.BenchEachTier(b, func(b *testing.B, tier cpu.Tier) {
-			b.Run(fmt.Sprintf("mode=%v/bits=%.2f", mode, float64(bytes)*8/rows/cols), func(b *testing.B) {
-				b.SetBytes(int64(bytes))
-				for b.Loop() {
-					for i := range s.m.Chunks() {
-						if err := s.m.Dots(i, act, sum, dst, scratch); err != nil {
-							b.Fatal(err)
-						}
-					}
-				}
-				b.ReportMetric(float64(b.N)*rows*cols/b.Elapsed().Seconds()/1e9, "Gweights/s")
-			})
-		})
 	}
 }

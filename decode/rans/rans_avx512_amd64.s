@@ -1,23 +1,24 @@
 //go:build !purego
 
 #include "textflag.h"
+#include "go_asm.h"
 
 // Offsets in kernelArgs.
-#define LO 0
-#define HI 256
-#define DQ 512
-#define POS 768
-#define END 800
-#define TAB 832
-#define CLASS 864
-#define ACT 872
-#define RAW 880
-#define AT 928
-#define ROWS 896
-#define GROUPS 904
-#define PLANES 912
-#define BIAS 920
-#define SUMS 960
+#define LO kernelArgs_cursor+cursor_lo
+#define HI kernelArgs_cursor+cursor_hi
+#define DQ kernelArgs_cursor+cursor_dq
+#define POS kernelArgs_next
+#define END kernelArgs_last
+#define TAB kernelArgs_tab
+#define CLASS kernelArgs_class
+#define ACT kernelArgs_act
+#define RAW kernelArgs_rawAt
+#define AT kernelArgs_at
+#define ROWS kernelArgs_rows
+#define GROUPS kernelArgs_groups
+#define PLANES kernelArgs_planes
+#define BIAS kernelArgs_bias
+#define SUMS kernelArgs_sums
 
 // Registers of both kernels.
 //
