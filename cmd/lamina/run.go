@@ -73,14 +73,8 @@ func (c *runCmd) Run(a *app) (err error) {
 		}
 	}
 	o.Parallel = 1
-	ctx, stop := context.WithCancel(context.Background())
-	if chat {
-		defer stop() // the loop handles signals by itself
-	} else {
-		stop()
-		ctx, stop = a.untilSignal()
-		defer stop()
-	}
+	ctx, stop := a.untilSignal()
+	defer stop()
 	m, err := openModel(ctx, file, o)
 	if err != nil {
 		return err
@@ -97,6 +91,7 @@ func (c *runCmd) Run(a *app) (err error) {
 	}
 	s.clear()
 	if chat {
+		stop() // from here on the loop listens
 		return s.loop()
 	}
 	return s.once(ctx, prompt)
