@@ -3,8 +3,6 @@ package decode
 import (
 	"fmt"
 	"slices"
-
-	"github.com/lamina-llm/lamina/internal/kern"
 )
 
 // Coded is the operator y = W x over coded chunks. Nothing decoded is kept
@@ -22,33 +20,81 @@ func NewCoded(m *Matrix, ws *Workspace) *Coded { return &Coded{m, ws} }
 func (c *Coded) Apply(dst, x []float32, n int) error {
 	rows, cols := c.Dims()
 	dst, x = dst[:n*rows], x[:n*cols]
+	if n == 0 {
+		return nil
+	}
 	a := c.quantise(c.ws, x, n)
-	clear(dst)
-	if n == 1 {
-		c.single(dst, a)
-	} else {
-		c.batch(dst, a)
+	workers, bands, cells := c.ws.pool.Workers(), c.coded.Bands(), c.layout.Panels()*padRows(rows)
+	switch {
+	case workers == 1 || bands >= 2*workers || n == 1 && cells > len(c.ws.dots):
+		c.byBand(dst, a)
+	case n == 1:
+		c.byChunk(dst, a)
+	default:
+		c.byRound(dst, a)
 	}
 	if err := c.ws.takeErr(); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
-	c.finish(c.ws, dst, n)
 	return nil
 }
 
-// single decodes and multiplies in one go.
-func (c *Coded) single(dst []float32, a *activations) {
+// byBand gives each worker whole rows: nothing is shared.
+func (c *Coded) byBand(dst []float32, a *activations) {
+	ws := c.ws
+	ws.pool.For(c.coded.Bands(), func(worker, band int) {
+		w := &ws.worker[worker]
+		for block := range c.coded.Blocks() {
+			var err error
+			if a.n == 1 {
+				err = c.single(dst, a, w, band, block)
+			} else {
+				err = c.batch(dst, a, w, band, block)
+			}
+			if err != nil {
+				ws.fail(worker, err)
+				return
+			}
+		}
+	})
+}
+
+// single multiplies one chunk with the only vector of a as it is decoded.
+func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int) error {
+	m := c.coded
+	r0, r1 := m.Band(band)
+	p0, p1 := m.Block(block)
+	room := padRows(r1 - r0)
+	w.out = w.out[:0]
+	for p := range p1 - p0 {
+		w.out = append(w.out, w.dots[p*room:(p+1)*room])
+	}
+	if err := m.Dots(band*m.Blocks()+block, a.q, a.sum, w.out, &w.scratch); err != nil {
+		return err
+	}
+	for p := p0; p < p1; p++ {
+		c.accumulate(dst, a, w.out[p-p0][:r1-r0], 0, 0, p, r0, r1)
+	}
+	return nil
+}
+
+// batch decodes one chunk and multiplies it with all vectors.
+func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int) error {
+	if err := c.decode(w, band*c.coded.Blocks()+block); err != nil {
+		return err
+	}
+	r0, r1 := c.coded.Band(band)
+	for lo := r0; lo < r1; lo += c.block {
+		c.multiply(dst, a, w, w.dots, block, r0, lo, min(lo+c.block, r1))
+	}
+	return nil
+}
+
+// byChunk shares out the chunks of few bands, whose sums of the only vector
+// then wait for each other.
+func (c *Coded) byChunk(dst []float32, a *activations) {
 	m, ws, panels := c.coded, c.ws, c.layout.Panels()
 	stride := padRows(c.layout.Rows)
-	if m.Bands() >= 2*ws.pool.Workers() || panels*stride > len(ws.dots) {
-		// Enough bands: each worker owns whole rows and needs no shared sums.
-		ws.pool.For(m.Bands(), func(worker, band int) {
-			if err := c.band(dst, a, &ws.worker[worker], band); err != nil {
-				ws.fail(worker, err)
-			}
-		})
-		return
-	}
 	ws.pool.For(m.Chunks(), func(worker, i int) {
 		w := &ws.worker[worker]
 		r0, r1 := m.Band(i / m.Blocks())
@@ -62,40 +108,19 @@ func (c *Coded) single(dst []float32, a *activations) {
 			ws.fail(worker, err)
 		}
 	})
-	const block = 1024
+	const block = 4096 // fewer rows are done before a second worker is awake
 	ws.pool.For((c.layout.Rows+block-1)/block, func(_, i int) {
 		r0 := i * block
 		r1 := min(r0+block, c.layout.Rows)
 		for p := range panels {
-			kern.AccumulateScaled(dst[r0:r1], ws.dots[p*stride+r0:p*stride+r1], a.scale[p])
+			c.accumulate(dst, a, ws.dots[p*stride+r0:p*stride+r1], 0, 0, p, r0, r1)
 		}
 	})
 }
 
-// band multiplies the rows of one band with the only vector of a.
-func (c *Coded) band(dst []float32, a *activations, w *worker, band int) error {
-	m := c.coded
-	r0, r1 := m.Band(band)
-	room := padRows(r1 - r0)
-	for block := range m.Blocks() {
-		p0, p1 := m.Block(block)
-		w.out = w.out[:0]
-		for p := p0; p < p1; p++ {
-			w.out = append(w.out, w.dots[(p-p0)*room:(p-p0+1)*room])
-		}
-		if err := m.Dots(band*m.Blocks()+block, a.q, a.sum, w.out, &w.scratch); err != nil {
-			return err
-		}
-		for p := p0; p < p1; p++ {
-			kern.AccumulateScaled(dst[r0:r1], w.out[p-p0][:r1-r0], a.scale[p])
-		}
-	}
-	return nil
-}
-
-// batch decodes a few chunks at a time, one per worker, and multiplies them
-// with all vectors.
-func (c *Coded) batch(dst []float32, a *activations) {
+// byRound decodes a few chunks at a time, one per worker, and shares out the
+// row blocks of their products with all vectors.
+func (c *Coded) byRound(dst []float32, a *activations) {
 	m, ws := c.coded, c.ws
 	workers := ws.pool.Workers()
 	for first := 0; first < m.Chunks(); first += workers {
@@ -112,12 +137,11 @@ func (c *Coded) batch(dst []float32, a *activations) {
 				j++
 			}
 			r0, r1 := m.Band(band)
-			blocks, from := (r1-r0+rowBlock-1)/rowBlock, i
-			ws.pool.For(blocks, func(worker, b int) {
-				lo := b * rowBlock
-				hi := min(lo+rowBlock, r1-r0)
+			from := i
+			ws.pool.For((r1-r0+c.block-1)/c.block, func(worker, b int) {
+				lo := r0 + b*c.block
 				for k := from; k < j; k++ {
-					c.multiply(dst, a, &ws.worker[k], ws.worker[worker].dots, (first+k)%m.Blocks(), r0, lo, hi)
+					c.multiply(dst, a, &ws.worker[k], ws.worker[worker].dots, (first+k)%m.Blocks(), r0, lo, min(lo+c.block, r1))
 				}
 			})
 			i = j
@@ -139,17 +163,17 @@ func (c *Coded) decode(w *worker, i int) error {
 		at += size
 	}
 	return m.Levels(i, w.levels, func(p, row, col int, delta int32) {
-		w.sparse = append(w.sparse, outlier{int32(p), int32(row), int32(col), delta})
+		w.sparse = append(w.sparse, outlier{int32(p0 + p), int32(r0 + row), int32(col), delta})
 	}, &w.scratch)
 }
 
-// multiply adds the products of rows [lo, hi) of the decoded chunk in w to dst.
+// multiply adds the products of rows [lo, hi) of the decoded chunk in w, whose
+// band starts at row r0, to dst.
 func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, lo, hi int) {
 	p0, p1 := c.coded.Block(block)
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.layout.Columns(p)
-		levels := w.levels[p-p0][lo*(c1-c0) : hi*(c1-c0)]
-		c.panel(dst, a, levels, w.sparse, dots, p, p-p0, r0, lo, hi)
+		c.panel(dst, a, w.levels[p-p0][(lo-r0)*(c1-c0):(hi-r0)*(c1-c0)], w.sparse, dots, p, lo, hi)
 	}
 }
 
@@ -211,19 +235,20 @@ func (c *Coded) bandRows(dst []float32, ids []int32, w *worker, band int, fetch 
 		}
 		for t, id := range ids {
 			if wanted(id) {
-				c.row32(dst[t*cols:(t+1)*cols], w, block, int(id)-r0, c.row[id])
+				c.row32(dst[t*cols:(t+1)*cols], w, block, r0, int(id))
 			}
 		}
 	}
 	return nil
 }
 
-// row32 writes the weights of one row of the decoded chunk in w to dst.
-func (c *Coded) row32(dst []float32, w *worker, block, r int, scale float32) {
+// row32 writes the weights of row id, of the decoded chunk in w, to dst.
+func (c *Coded) row32(dst []float32, w *worker, block, r0, id int) {
 	p0, p1 := c.coded.Block(block)
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.layout.Columns(p)
-		c.segment(dst, p, w.levels[p-p0][r*(c1-c0):(r+1)*(c1-c0)], rowOutliers(w.sparse, p-p0, r, r+1), scale)
+		levels := w.levels[p-p0][(id-r0)*(c1-c0) : (id-r0+1)*(c1-c0)]
+		c.segment(dst, p, levels, rowOutliers(w.sparse, p, id, id+1), c.row[id])
 	}
 }
 
@@ -242,27 +267,5 @@ func (m *Matrix) segment(dst []float32, p int, levels []uint8, sparse []outlier,
 	}
 	for _, o := range sparse {
 		put(c0+int(o.col), int32(levels[o.col])+o.delta)
-	}
-}
-
-// panel multiplies rows [lo, hi) of a band that starts at row r0 with panel p
-// of every vector, outliers of the list's panel sp included.
-func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, sparse []outlier, dots []int32, p, sp, r0, lo, hi int) {
-	c0, c1 := m.layout.Columns(p)
-	padded, panels, rows := m.layout.Padded(), m.layout.Panels(), hi-lo
-	dots = dots[:a.n*rows]
-	if a.n == 1 {
-		kern.DotsU8S8(dots, levels, a.q[c0:c1], rows, c1-c0)
-	} else {
-		kern.MatMulU8S8(dots, levels, a.q[c0:], rows, c1-c0, a.n, padded)
-	}
-	for _, o := range rowOutliers(sparse, sp, lo, hi) {
-		for t := range a.n {
-			dots[t*rows+int(o.row)-lo] += o.delta * int32(a.q[t*padded+c0+int(o.col)])
-		}
-	}
-	for t := range a.n {
-		at := t*m.layout.Rows + r0 + lo
-		kern.AccumulateCentered(dst[at:at+rows], dots[t*rows:(t+1)*rows], m.zero*a.sum[t*panels+p], a.scale[t*panels+p])
 	}
 }

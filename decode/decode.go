@@ -33,8 +33,9 @@ type Pool interface {
 	For(n int, f func(worker, i int))
 }
 
-// rowBlock is the number of rows that one unit of parallel work multiplies.
-const rowBlock = 64
+// tokenBlock is the number of vectors that a row block is multiplied with at a
+// time: their sums stay in the second-level cache.
+const tokenBlock = 128
 
 // maxDotCells bounds the int32 cells that hold panel sums of one vector when
 // chunks are the unit of work: 1 MiB.
@@ -48,6 +49,7 @@ type Matrix struct {
 	col    []float32 // scale of each coded column; 0 in the padding
 	perm   []uint32  // matrix column of each coded column; nil is the identity
 	zero   int32
+	block  int // rows of a row block
 }
 
 // NewMatrix reads the side information of a matrix coded by "rans1". It keeps
@@ -57,7 +59,10 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matrix{coded: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero()}
+	m := &Matrix{coded: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero(), block: rowBlock}
+	if rows < 32*rowBlock {
+		m.block = rowBlock / 2 // enough blocks for several workers
+	}
 	m.row = make([]float32, rows)
 	r.Side().Row.Expand(m.row)
 	own := make([]float32, cols)
@@ -106,50 +111,130 @@ type activations struct {
 	sum   []int32   // n x panels
 }
 
-// quantise folds the column scales into x and quantises each panel to int8.
+// ones makes the sum of a panel's activations a product.
+var ones = func() (w [tile.MaxWidth]uint8) {
+	for i := range w {
+		w[i] = 1
+	}
+	return w
+}()
+
+// quantise folds the column scales into x and quantises each panel to int8. A
+// single vector is not worth a parallel loop.
 func (m *Matrix) quantise(ws *Workspace, x []float32, n int) *activations {
 	padded, panels, cols := m.layout.Padded(), m.layout.Panels(), m.layout.Cols
 	a := &ws.acts
 	a.n, a.q, a.scale, a.sum = n, ws.q[:n*padded], ws.scale[:n*panels], ws.sum[:n*panels]
+	if n == 1 {
+		m.quantiseOne(a, x, ws.worker[0].x, 0)
+		return a
+	}
 	ws.pool.For(n, func(worker, t int) {
-		buf, src := ws.worker[worker].x[:padded], x[t*cols:(t+1)*cols]
-		if m.perm == nil {
-			kern.MulInto(buf[:cols], src, m.col[:cols])
-		} else {
-			for j, p := range m.perm {
-				buf[j] = src[p] * m.col[j]
-			}
-		}
-		clear(buf[cols:])
-		for p := range panels {
-			c0, c1 := m.layout.Columns(p)
-			q := a.q[t*padded+c0 : t*padded+c1]
-			a.scale[t*panels+p] = kern.QuantizeI8(q, buf[c0:c1])
-			sum := int32(0)
-			for _, v := range q {
-				sum += int32(v)
-			}
-			a.sum[t*panels+p] = sum
-		}
+		m.quantiseOne(a, x[t*cols:(t+1)*cols], ws.worker[worker].x, t)
 	})
 	return a
 }
 
-// finish multiplies n results with the row scales.
-func (m *Matrix) finish(ws *Workspace, dst []float32, n int) {
-	rows := m.layout.Rows
-	const block = 4096
-	blocks := (rows + block - 1) / block
-	ws.pool.For(n*blocks, func(_, i int) {
-		t, r0 := i/blocks, i%blocks*block
-		r1 := min(r0+block, rows)
-		kern.ScaleRows(dst[t*rows+r0:t*rows+r1], m.row[r0:r1])
-	})
+// quantiseOne quantises vector t of a batch by way of buf.
+func (m *Matrix) quantiseOne(a *activations, x, buf []float32, t int) {
+	padded, panels, cols := m.layout.Padded(), m.layout.Panels(), m.layout.Cols
+	buf = buf[:padded]
+	if m.perm == nil {
+		kern.MulInto(buf[:cols], x, m.col[:cols])
+	} else {
+		for j, p := range m.perm {
+			buf[j] = x[p] * m.col[j]
+		}
+	}
+	clear(buf[cols:])
+	for p := range panels {
+		c0, c1 := m.layout.Columns(p)
+		q := a.q[t*padded+c0 : t*padded+c1]
+		a.scale[t*panels+p] = kern.QuantizeI8(q, buf[c0:c1])
+		kern.DotsU8S8(a.sum[t*panels+p:][:1], ones[:], q, 1, c1-c0)
+	}
+}
+
+// Row blocks are the units of parallel work on decoded levels: they share out
+// the rows of each band, so that no block spans two of them.
+const rowBlock = 64
+
+// rowBlocks returns the number of row blocks.
+func (m *Matrix) rowBlocks() int {
+	last := m.coded.Bands() - 1
+	r0, r1 := m.coded.Band(last)
+	return last*m.blocksPerBand() + (r1-r0+m.block-1)/m.block
+}
+
+// blocksPerBand returns the number of row blocks in a band that is not the last.
+func (m *Matrix) blocksPerBand() int {
+	r0, r1 := m.coded.Band(0)
+	return (r1 - r0 + m.block - 1) / m.block
+}
+
+// rowRange returns the rows [lo, hi) of row block b.
+func (m *Matrix) rowRange(b int) (lo, hi int) {
+	per := m.blocksPerBand()
+	r0, r1 := m.coded.Band(b / per)
+	lo = r0 + b%per*m.block
+	return lo, min(lo+m.block, r1)
+}
+
+// blockOf returns the row block of row r.
+func (m *Matrix) blockOf(r int) int {
+	band := m.coded.Side().Band
+	return r/band*m.blocksPerBand() + r%band/m.block
+}
+
+// panel multiplies rows [lo, hi), given as levels of panel p, with that panel
+// of every vector and adds the products to dst.
+func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, sparse []outlier, dots []int32, p, lo, hi int) {
+	c0, c1 := m.layout.Columns(p)
+	padded, rows := m.layout.Padded(), hi-lo
+	sparse = rowOutliers(sparse, p, lo, hi)
+	for t := 0; t < a.n; t += tokenBlock {
+		n := min(tokenBlock, a.n-t)
+		kern.MatMulU8S8(dots[:n*rows], levels, a.q[t*padded+c0:], rows, c1-c0, n, padded)
+		for k := range n {
+			sums := dots[k*rows : (k+1)*rows]
+			m.addOutliers(sums, sparse, a, t+k, lo)
+			m.accumulate(dst, a, sums, m.zero, t+k, p, lo, hi)
+		}
+	}
+}
+
+// addOutliers adds the outliers' share of the products with one panel of vector
+// t to the sums of rows from lo on.
+func (m *Matrix) addOutliers(sums []int32, sparse []outlier, a *activations, t, lo int) {
+	q := a.q[t*m.layout.Padded():]
+	for i := range sparse {
+		o := &sparse[i]
+		c0, _ := m.layout.Columns(int(o.panel))
+		sums[int(o.row)-lo] += o.delta * int32(q[c0+int(o.col)])
+	}
+}
+
+// accumulate adds the sums of rows [lo, hi) and panel p to vector t of dst. Panels
+// come in ascending order: the first finds nothing there, after the last the
+// rows are scaled.
+func (m *Matrix) accumulate(dst []float32, a *activations, sums []int32, zero int32, t, p, lo, hi int) {
+	panels := m.layout.Panels()
+	y := dst[t*m.layout.Rows+lo : t*m.layout.Rows+hi]
+	if p == 0 {
+		clear(y)
+	}
+	kern.AccumulateCentered(y, sums, zero*a.sum[t*panels+p], a.scale[t*panels+p])
+	if p == panels-1 {
+		kern.ScaleRows(y, m.row[lo:hi])
+	}
 }
 
 // rowOutliers returns the outliers of a panel in rows [lo, hi) of a list that
 // is sorted by panel and row.
 func rowOutliers(list []outlier, panel, lo, hi int) []outlier {
+	if len(list) == 0 {
+		return nil
+	}
 	at := func(row int) int {
 		return sort.Search(len(list), func(i int) bool {
 			o := &list[i]

@@ -16,11 +16,26 @@ import (
 )
 
 // code makes a random coded matrix and returns it with the weights it stands for.
-func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, ordered bool) (*decode.Matrix, []float32) {
+func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool) (*decode.Matrix, []float32) {
+	t.Helper()
+	m := encode(t, rows, cols, band, depth, mode, planes, ordered)
+	// The oracle: every row through Rows, which does not multiply.
+	w, ids := make([]float32, rows*cols), make([]int32, rows)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	if err := decode.NewCoded(m, workspace(m, 1, model.Serial{})).Rows(w, ids); err != nil {
+		t.Fatal(err)
+	}
+	return m, w
+}
+
+// encode makes a random coded matrix.
+func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool) *decode.Matrix {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(rows), uint64(cols)))
 	l := tile.Layout{Rows: rows, Cols: cols}
-	side := &rans.Side{Mode: mode, Band: band, Depth: depth,
+	side := &rans.Side{Mode: mode, Planes: uint8(planes), Band: band, Depth: depth,
 		Row: rans.Scales{Base: 0.01, Frac: 4, Bits: 5, Code: make([]uint8, rows)},
 		Col: rans.Scales{Base: 0.5, Frac: 5, Bits: 6, Code: make([]uint8, cols)}}
 	for i := range side.Row.Code {
@@ -67,7 +82,7 @@ func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, ordered boo
 			c0, c1 := l.Columns(p)
 			idx := make([]uint8, (r1-r0)*(c1-c0))
 			for k := range idx {
-				idx[k] = uint8(min(max(int(math.Round(r.NormFloat64()*1.3))+8, 0), 15))
+				idx[k] = uint8(min(max(int(math.Round(r.NormFloat64()*1.3))+8, 0), 15)<<planes + r.IntN(1<<planes))
 			}
 			var list []rans.Outlier
 			for k := 7; k < len(idx) && k%(c1-c0) < cols-c0; k += 97 {
@@ -84,17 +99,7 @@ func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, ordered boo
 	if err := m.Attach(chunks); err != nil {
 		t.Fatal(err)
 	}
-	// The oracle: every row through Rows, which does not multiply.
-	ws := workspace(m, 1, model.Serial{})
-	w := make([]float32, rows*cols)
-	ids := make([]int32, rows)
-	for i := range ids {
-		ids[i] = int32(i)
-	}
-	if err := decode.NewCoded(m, ws).Rows(w, ids); err != nil {
-		t.Fatal(err)
-	}
-	return m, w
+	return m
 }
 
 func workspace(m *decode.Matrix, batch int, pool decode.Pool) *decode.Workspace {
@@ -120,21 +125,33 @@ func (scatter) For(n int, f func(worker, i int)) {
 func TestApply(t *testing.T) {
 	for _, c := range []struct{ rows, cols, band, depth int }{
 		{1, 1, 1, 1}, {70, 64, 32, 1}, {100, 300, 100, 2}, {33, 576, 48, 1}, {400, 700, 64, 3}, {1500, 128, 128, 1},
+		{2100, 64, 1040, 1}, {80, 320, 16, 2},
 	} {
 		for _, mode := range []rans.Mode{rans.Scalar, rans.DQ} {
-			for _, ordered := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%dx%d/%v/ordered=%v", c.rows, c.cols, mode, ordered), func(t *testing.T) {
-					testApply(t, c.rows, c.cols, c.band, c.depth, mode, ordered)
+			for planes := range mode.MaxPlanes() + 1 {
+				ordered := (c.rows+planes)%2 == 0
+				t.Run(fmt.Sprintf("%dx%d/%v/planes=%d/ordered=%v", c.rows, c.cols, mode, planes, ordered), func(t *testing.T) {
+					testApply(t, c.rows, c.cols, c.band, c.depth, mode, planes, ordered)
 				})
 			}
 		}
 	}
 }
 
-func testApply(t *testing.T, rows, cols, band, depth int, mode rans.Mode, ordered bool) {
-	m, w := code(t, rows, cols, band, depth, mode, ordered)
+// TestManyVectors multiplies more vectors than one token block.
+func TestManyVectors(t *testing.T) {
+	m, w := code(t, 70, 130, 48, 1, rans.DQ, 1, true)
+	testVectors(t, m, w, 259)
+}
+
+func testApply(t *testing.T, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool) {
+	m, w := code(t, rows, cols, band, depth, mode, planes, ordered)
+	testVectors(t, m, w, 5)
+}
+
+func testVectors(t *testing.T, m *decode.Matrix, w []float32, n int) {
+	rows, cols := m.Dims()
 	r := rand.New(rand.NewPCG(3, 4))
-	const n = 5
 	x := make([]float32, n*cols)
 	for i := range x {
 		x[i] = float32(r.NormFloat64())
@@ -148,8 +165,10 @@ func testApply(t *testing.T, rows, cols, band, depth int, mode rans.Mode, ordere
 			if err != nil {
 				t.Fatal(err)
 			}
-			if one := make([]float32, cols); unpacked.Rows(one, []int32{int32(rows - 1)}) != nil || !slices.Equal(one, w[(rows-1)*cols:]) {
-				t.Fatal("a row of the unpacked matrix differs from the coded one's")
+			for _, row := range []int{0, rows / 2, rows - 1} {
+				if one := make([]float32, cols); unpacked.Rows(one, []int32{int32(row)}) != nil || !slices.Equal(one, w[row*cols:(row+1)*cols]) {
+					t.Fatalf("row %d of the unpacked matrix differs from the coded one's", row)
+				}
 			}
 			for _, op := range []model.Linear{coded, unpacked} {
 				batch, single := make([]float32, n*rows), make([]float32, n*rows)
@@ -196,7 +215,7 @@ func compare(t *testing.T, y, w, x []float32, rows, cols, n int) {
 }
 
 func TestRowsOutOfRange(t *testing.T) {
-	m, _ := code(t, 20, 64, 32, 1, rans.Scalar, false)
+	m, _ := code(t, 20, 64, 32, 1, rans.Scalar, 0, false)
 	op := decode.NewCoded(m, workspace(m, 1, model.Serial{}))
 	for _, id := range []int32{-1, 20} {
 		if err := op.Rows(make([]float32, 64), []int32{id}); err == nil {

@@ -22,7 +22,7 @@ type Workspace struct {
 type worker struct {
 	scratch rans.Scratch
 	x       []float32 // one input vector, scaled
-	dots    []int32   // panel sums of one chunk, or of a row block for the batch
+	dots    []int32   // panel sums of one chunk, or of a row and a token block
 	out     [][]int32
 	slab    []uint8 // decoded levels of one chunk
 	levels  [][]uint8
@@ -45,6 +45,7 @@ type Size struct {
 // Grow raises s so that it also serves m.
 func (s *Size) Grow(m *Matrix) {
 	s.Cols = max(s.Cols, m.layout.Padded())
+	s.ChunkCells = max(s.ChunkCells, rowBlock*tile.MaxWidth) // a panel of an unpacked row block
 	c := m.coded
 	for b := range c.Blocks() {
 		p0, p1 := c.Block(b)
@@ -61,11 +62,12 @@ func (s Size) Bytes(workers int) int64 {
 	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
 	n, w := int64(s.Batch), int64(workers)
 	return n*int64(s.Cols) + n*panels*8 + maxDotCells*4 +
-		w*(int64(s.Cols)*4+int64(s.ChunkCells)+int64(max(dotCells, s.Batch*rowBlock))*4)
+		w*(int64(s.Cols)*4+int64(s.ChunkCells)+dotCells*4)
 }
 
-// dotCells is the room for the panel sums of one chunk.
-const dotCells = rans.MaxBandPanels
+// dotCells is the room for the panel sums of one chunk, and for those of one
+// row block and token block.
+const dotCells = max(rans.MaxBandPanels, tokenBlock*rowBlock)
 
 // NewWorkspace allocates a workspace. The caller has leased Size.Bytes.
 func NewWorkspace(pool Pool, s Size) *Workspace {
@@ -82,7 +84,7 @@ func NewWorkspace(pool Pool, s Size) *Workspace {
 	for i := range ws.worker {
 		ws.worker[i] = worker{
 			x:      make([]float32, s.Cols),
-			dots:   make([]int32, max(dotCells, s.Batch*rowBlock)),
+			dots:   make([]int32, dotCells),
 			slab:   make([]uint8, s.ChunkCells),
 			out:    make([][]int32, 0, tile.MaxGroups),
 			levels: make([][]uint8, 0, tile.MaxGroups),
