@@ -84,10 +84,6 @@ func tables256(s *Side) []byte {
 	return buf
 }
 
-func (b *binTables) all() [6]*[Alphabet]uint8 {
-	return [6]*[Alphabet]uint8{&b.base, &b.first, &b.second, &b.level, &b.freq, &b.start}
-}
-
 // tables512 lays out the tables of every class for the AVX-512 kernels.
 func tables512(s *Side) []byte {
 	stride := strideScalar512

@@ -25,8 +25,9 @@ type kernelArgs struct {
 	rows   int64
 	groups int64 // streams in use, 1 to 4
 	planes int64
-	bias   int64 // added to every dot
-	expand unsafe.Pointer
+	bias   int64                  // added to every dot
+	expand unsafe.Pointer         // expandTable
+	hasDot bool                   // arm64: SDOT may be used
 	sums   [rowBlock][Lanes]uint8 // partial sums of a block of rows
 }
 
@@ -126,4 +127,8 @@ func (s *Side) bins(i int) (b binTables) {
 		}
 	}
 	return b
+}
+
+func (b *binTables) all() [6]*[Alphabet]uint8 {
+	return [6]*[Alphabet]uint8{&b.base, &b.first, &b.second, &b.level, &b.freq, &b.start}
 }
