@@ -17,7 +17,6 @@ type reporter struct {
 	bar  *mpb.Bar      // of the phase
 
 	phase string
-	item  string
 	last  time.Time
 }
 
