@@ -138,7 +138,9 @@ func (c *serveCmd) curl(m *engine.Model, addr net.Addr) string {
 			Model     string    `json:"model"`
 			Messages  []message `json:"messages"`
 			MaxTokens int       `json:"max_tokens"`
-		}{c.id(m), []message{{"user", "Tell me a short story."}}, 64}
+			// Small models do better than with the API's default of 1.
+			Temperature float64 `json:"temperature"`
+		}{c.id(m), []message{{"user", "Tell me a short story."}}, 64, 0.6}
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
