@@ -19,12 +19,28 @@ type Outlier struct {
 	Delta int32 // added to level - Zero; |Delta| <= 32768
 }
 
+// code is what coding one symbol takes: with frequency f and x < f*2^8 the new
+// state is x/f*256 + x%f + start = x + start + x/f * (256-f), and x/f, for
+// x < 2^16, is x * inverse >> 32.
+type code struct {
+	inverse uint64 // 2^32/f rounded up
+	limit   uint32 // f*2^8: from here on a byte goes out first; 0 if f is 0
+	start   uint16
+	rest    uint16 // 256-f
+}
+
+func codeOf(f, start uint8) code {
+	if f == 0 {
+		return code{}
+	}
+	return code{inverse: 1<<32/uint64(f) + 1, limit: uint32(f) << 8, start: uint16(start), rest: probOne - uint16(f)}
+}
+
 // Encoder writes the chunks of one matrix. It is safe for concurrent use;
 // chunks are independent.
 type Encoder struct {
-	m *Matrix
-	// start[t] is the first slot of each symbol in table t.
-	start [][Alphabet]uint8
+	m     *Matrix
+	codes [][Alphabet]code // of each table
 	// filler[t] is the commonest symbol of table t, which pads the last lane group.
 	filler []uint8
 }
@@ -37,15 +53,17 @@ func NewEncoder(rows, cols int, side *Side) (*Encoder, error) {
 	}
 	e := &Encoder{
 		m:      &Matrix{layout: l, side: side},
-		start:  make([][Alphabet]uint8, len(side.Tables)),
+		codes:  make([][Alphabet]code, len(side.Tables)),
 		filler: make([]uint8, len(side.Tables)),
 	}
 	for i := range side.Tables {
 		var sym [probOne]uint8
-		if err := side.Tables[i].slots(&e.start[i], &sym); err != nil {
+		var start [Alphabet]uint8
+		if err := side.Tables[i].slots(&start, &sym); err != nil {
 			return nil, err
 		}
 		for s, f := range side.Tables[i].Freq {
+			e.codes[i][s] = codeOf(f, start[s])
 			if f > side.Tables[i].Freq[e.filler[i]] {
 				e.filler[i] = uint8(s)
 			}
@@ -147,6 +165,12 @@ func (e *Encoder) stream(x *[Lanes]uint32, index [][]uint8, g, p0, p1, r0, rows 
 	}
 	buf := make([]byte, (p1-p0)*rows*Lanes+1)
 	at := len(buf)
+	// The top bit of an index chooses the table in mode DQ and is part of the
+	// symbol, and wrong there, in scalar mode.
+	mask := uint8(0xff)
+	if side.Mode == DQ {
+		mask = quantiserBit - 1
+	}
 	for p := p1 - 1; p >= p0; p-- {
 		g0, g1 := e.m.layout.Panel(p)
 		if g0+g >= g1 {
@@ -154,31 +178,32 @@ func (e *Encoder) stream(x *[Lanes]uint32, index [][]uint8, g, p0, p1, r0, rows 
 		}
 		width := (g1 - g0) * Lanes
 		for r := rows - 1; r >= 0; r-- {
-			lanes := index[p-p0][r*width+g*Lanes:][:Lanes]
+			lanes := (*[Lanes]uint8)(index[p-p0][r*width+g*Lanes:])
 			class := side.classOf(r0+r, g0+g) * side.quantisers()
+			first := &e.codes[class]
+			other := &e.codes[class+side.quantisers()-1]
+			room := (*[Lanes + 1]byte)(buf[at-Lanes-1:])
+			left := uint32(Lanes) // the next byte goes to room[left]
 			for l := Lanes - 1; l >= 0; l-- {
 				u := lanes[l]
-				t := class
-				if side.Mode == DQ {
-					t += int(u >> 7)
+				t := first
+				if u >= quantiserBit {
+					t = other
 				}
-				s := u &^ quantiserBit >> side.Planes
-				if side.Mode == Scalar {
-					s = u >> side.Planes
+				s := u & mask >> side.Planes
+				if s >= Alphabet || t[s].limit == 0 {
+					return nil, fmt.Errorf("%w: row %d column %d: symbol %d has no probability in its table",
+						ErrEncode, r0+r, (g0+g)*Lanes+l, s)
 				}
-				if s >= Alphabet || side.Tables[t].Freq[s] == 0 {
-					return nil, fmt.Errorf("%w: row %d column %d: symbol %d has no probability in table %d",
-						ErrEncode, r0+r, (g0+g)*Lanes+l, s, t)
-				}
-				f := uint32(side.Tables[t].Freq[s])
+				c := &t[s]
 				v := x[l]
-				if v >= f<<8 {
-					at--
-					buf[at] = byte(v)
-					v >>= 8
-				}
-				x[l] = v/f<<8 + v%f + uint32(e.start[t][s])
+				room[left] = byte(v)
+				out := (v-c.limit)>>31 ^ 1 // 1 if a byte goes out: both are below 2^17
+				left -= out
+				v >>= out * 8
+				x[l] = v + uint32(c.start) + uint32(uint64(v)*c.inverse>>32)*uint32(c.rest)
 			}
+			at -= Lanes - int(left)
 		}
 	}
 	return buf[at:], nil
