@@ -3,9 +3,12 @@ package llama
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
+	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/runtime/sched"
 )
 
 // free is weights whose products cost next to nothing, so that a benchmark
@@ -43,37 +46,67 @@ func (f free) AcquireHead(context.Context) (*Head, func(), error) {
 	return &Head{Norm: f.norm, Logits: freeLinear{f.config.Vocab, f.config.Hidden}}, func() {}, nil
 }
 
-// BenchmarkRest runs one layer of SmolLM2-135M without its products: tokens
-// new tokens after a context of that many. MB/s counts the F16 keys and values
-// that an attention without any reuse would read.
-func BenchmarkRest(b *testing.B) {
-	c := Config{Hidden: 576, Intermediate: 1536, Layers: 1, Heads: 9, KVHeads: 3, HeadDim: 64, Vocab: 256, MaxContext: 8192,
-		NormEps: 1e-5, RopeTheta: 1e5, BOS: -1}
+// smolLM2 is the shape of SmolLM2-135M.
+var smolLM2 = Config{Hidden: 576, Intermediate: 1536, Layers: 30, Heads: 9, KVHeads: 3, HeadDim: 64, Vocab: 49152, MaxContext: 8192,
+	NormEps: 1e-5, RopeTheta: 1e5, BOS: -1}
+
+// BenchmarkForward runs SmolLM2-135M without its products, so what it shows is
+// the part of a token, or of a prompt, that is not a matrix product.
+func BenchmarkForward(b *testing.B) {
+	for _, size := range []struct {
+		name         string
+		tokens, past int
+	}{
+		{"phase=decode/context=0", 1, 0}, {"phase=decode/context=128", 1, 128}, {"phase=decode/context=512", 1, 512}, {"phase=decode/context=4096", 1, 4096},
+		{"phase=prefill/tokens=16", 16, 0}, {"phase=prefill/tokens=512", 512, 0}, {"phase=prefill/tokens=512/context=1536", 512, 1536},
+	} {
+		for _, workers := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%s/workers=%d", size.name, workers), func(b *testing.B) {
+				pool := sched.New(workers)
+				defer pool.Close()
+				benchmarkForward(b, smolLM2, pool, size.tokens, size.past)
+			})
+		}
+	}
+}
+
+func benchmarkForward(b *testing.B, c Config, pool model.Pool, tokens, past int) {
 	w := free{config: c, norm: make([]float32, c.Hidden)}
 	for i := range w.norm {
 		w.norm[i] = 1
 	}
-	for _, size := range [][2]int{{1, 0}, {1, 512}, {1, 4096}, {16, 512}, {512, 0}, {512, 4096}} {
-		for _, pool := range []model.Pool{model.Serial{}, workers(2)} {
-			tokens, past := size[0], size[1]
-			b.Run(fmt.Sprintf("tokens=%d/context=%d/workers=%d", tokens, past, pool.Workers()), func(b *testing.B) {
-				m, s := newModel(b, c, w, pool, Options{}), newSeq(b, c, past+tokens, 0)
-				if _, err := s.Grow(past); err != nil {
-					b.Fatal(err)
-				}
-				batch := []Seq{{Tokens: make([]int32, tokens), KV: s}}
-				reads := tokens*past + tokens*(tokens+1)/2
-				b.SetBytes(int64(reads) * c.KVBytesPerToken() * int64(c.Heads/c.KVHeads))
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := m.Forward(b.Context(), batch, nil); err != nil {
-						b.Fatal(err)
-					}
-					if err := s.Truncate(past); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
+	r := rand.New(rand.NewPCG(1, 2))
+	o := Options{MaxBatchTokens: tokens, LogitRows: 1}
+	o.Scratch = make([]float32, ScratchBytes(c, o)/4)
+	for i := range o.Scratch {
+		o.Scratch[i] = r.Float32() - 0.5 // what the free products leave as it was
+	}
+	m, s := newModel(b, c, w, pool, o), newSeq(b, c, past+tokens, 0)
+	if _, err := s.Grow(past); err != nil {
+		b.Fatal(err)
+	}
+	half := make([]uint16, c.HeadDim)
+	for pos := range past { // keys and values of any kind
+		kern.F32ToF16(half, o.Scratch[pos:])
+		for layer := range c.Layers {
+			for head := range c.KVHeads {
+				key, value := s.At(pos, layer, head)
+				copy(key, half)
+				copy(value, half)
+			}
 		}
 	}
+	batch := []Seq{{Tokens: make([]int32, tokens), KV: s}}
+	pairs := c.Layers * c.Heads * (tokens*past + tokens*(tokens+1)/2)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := m.Forward(b.Context(), batch, nil); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Truncate(past); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(pairs*2*c.HeadDim)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gmac/s")
+	b.ReportMetric(b.Elapsed().Seconds()*1e6/float64(b.N*c.Layers), "us/layer")
 }

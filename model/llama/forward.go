@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
@@ -32,12 +33,12 @@ func (m *Model) Forward(ctx context.Context, batch []Seq, emit Emit) (err error)
 	if emit == nil && len(m.wanted) > 0 {
 		return fmt.Errorf("llama: %w: logits are wanted but nothing takes them", model.ErrInvalid)
 	}
-	n := len(m.ids)
-	if err := m.weights.Embed(ctx, m.x[:n*m.config.Hidden], m.ids); err != nil {
+	c, n := &m.config, len(m.ids)
+	if err := m.weights.Embed(ctx, m.x[:n*c.Hidden], m.ids); err != nil {
 		return err
 	}
-	m.each(n, m.row.angles)
-	for i := range m.config.Layers {
+	m.each(n, n*c.HeadDim*8, m.row.angles) // sines are dear
+	for i := range c.Layers {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -57,17 +58,15 @@ func (m *Model) Forward(ctx context.Context, batch []Seq, emit Emit) (err error)
 // enter checks the batch, makes room in the caches and plans the attention.
 func (m *Model) enter(batch []Seq) error {
 	m.ids, m.at, m.cache = m.ids[:0], m.at[:0], m.cache[:0]
-	m.wanted, m.spans = m.wanted[:0], m.spans[:0]
-	c, total := &m.config, 0
+	m.wanted, m.spans, m.attention = m.wanted[:0], m.spans[:0], 0
+	total := 0
 	for i := range batch {
 		total += len(batch[i].Tokens)
 	}
 	if total > m.options.MaxBatchTokens {
 		return fmt.Errorf("llama: %w: batch of %d tokens, at most %d fit", model.ErrInvalid, total, m.options.MaxBatchTokens)
 	}
-	// Rows per task: as many as share a page well, but enough tasks for balance.
-	rows := min(max(total*c.Heads/(4*m.pool.Workers()), 1), attentionRows)
-	group := c.Heads / c.KVHeads
+	perSpan := m.config.spanTokens(total, m.pool.Workers())
 	for i, s := range batch {
 		if err := m.check(s); err != nil {
 			return fmt.Errorf("llama: sequence %d of the batch: %w", i, err)
@@ -84,12 +83,9 @@ func (m *Model) enter(batch []Seq) error {
 			}
 			m.ids, m.at, m.cache = append(m.ids, id), append(m.at, int32(pos+t)), append(m.cache, s.KV)
 		}
-		for to := len(s.Tokens) * group; to > 0; to -= rows { // late tokens see most: longest tasks first
-			for head := range c.KVHeads {
-				m.spans = append(m.spans, span{token: first, head: head, from: max(to-rows, 0), to: to})
-			}
-		}
+		m.plan(first, len(s.Tokens), pos, perSpan)
 	}
+	slices.SortFunc(m.spans, longer)
 	return nil
 }
 
@@ -110,11 +106,6 @@ func (m *Model) check(s Seq) error {
 			return fmt.Errorf("%w: token %d is outside the vocabulary of %d", model.ErrInvalid, id, c.Vocab)
 		}
 	}
-	for w := range m.workers {
-		if len(m.workers[w].scores) < g.PageTokens {
-			m.workers[w].scores = make([]float32, g.PageTokens)
-		}
-	}
 	return nil
 }
 
@@ -122,6 +113,9 @@ func (m *Model) check(s Seq) error {
 //
 //	x += Out  attention(RoPE(QKV norm(x)))
 //	x += Down SwiGLU(GateUp norm(x))
+//
+// It leaves the last addition, of y to x, to whoever reads x next, who has the
+// row in the cache then.
 func (m *Model) block(i int, l *Layer, n int) error {
 	c := &m.config
 	if err := c.checkLayer(l); err != nil {
@@ -133,34 +127,43 @@ func (m *Model) block(i int, l *Layer, n int) error {
 	m.gateUp, m.act = m.work[:2*inner], m.work[2*inner:3*inner]
 
 	m.weight = l.AttnNorm
-	m.each(n, m.row.norm)
+	if i == 0 { // x is the embedding, y nothing yet
+		m.each(n, width, m.row.norm)
+	} else {
+		m.each(n, width, m.row.addNorm)
+	}
 	if err := l.QKV.Apply(m.qkv, m.y[:width], n); err != nil {
 		return err
 	}
-	m.each(n, m.row.rotate)
-	m.each(len(m.spans), m.row.attend)
+	m.each(n, len(m.qkv), m.row.rotate)
+	m.each(len(m.spans), m.attention, m.row.attend)
 	if err := l.Out.Apply(m.y[:width], m.attended, n); err != nil {
 		return err
 	}
-	m.each(n, m.row.residual)
 
 	m.weight = l.FFNNorm
-	m.each(n, m.row.norm)
+	m.each(n, width, m.row.addNorm)
 	if err := l.GateUp.Apply(m.gateUp, m.y[:width], n); err != nil {
 		return err
 	}
-	m.each(n, m.row.swiglu)
-	if err := l.Down.Apply(m.y[:width], m.act, n); err != nil {
-		return err
-	}
-	m.each(n, m.row.residual)
-	return nil
+	m.each(n, len(m.gateUp), m.row.swiglu)
+	return l.Down.Apply(m.y[:width], m.act, n)
 }
 
-// each runs f for i in [0, n) on the pool; a single row stays on this goroutine.
-func (m *Model) each(n int, f func(worker, i int)) {
-	if n == 1 {
-		f(0, 0)
+const (
+	// leastElements is how many elements a loop must touch to go to the pool:
+	// fewer take the caller less time, some microseconds, than a wake-up.
+	leastElements = 1 << 14
+	// macsPerElement is what attention does in the time of one such element.
+	macsPerElement = 8
+)
+
+// each runs f for i in [0, n), on the pool if enough elements are touched.
+func (m *Model) each(n, elements int, f func(worker, i int)) {
+	if n == 1 || elements < leastElements {
+		for i := range n {
+			f(0, i)
+		}
 		return
 	}
 	m.pool.For(n, f)
@@ -176,9 +179,10 @@ func (m *Model) normRow(_, t int) {
 	kern.RMSNorm(m.y[t*h:(t+1)*h], m.x[t*h:(t+1)*h], m.weight, m.config.NormEps)
 }
 
-func (m *Model) residualRow(_, t int) {
+func (m *Model) addNormRow(_, t int) {
 	h := m.config.Hidden
 	kern.Add(m.x[t*h:(t+1)*h], m.y[t*h:(t+1)*h])
+	m.normRow(0, t)
 }
 
 func (m *Model) swigluRow(_, t int) {
@@ -197,66 +201,12 @@ func (m *Model) rotateRow(_, t int) {
 	for h := range c.Heads {
 		kern.RoPE(queries[h*d:(h+1)*d], cos, sin)
 	}
-	scale := float32(1 / math.Sqrt(float64(d)))
-	for i := range queries {
-		queries[i] *= scale
-	}
+	kern.Scale(queries, float32(1/math.Sqrt(float64(d))))
 	for h := range c.KVHeads {
 		kern.RoPE(keys[h*d:(h+1)*d], cos, sin)
 		key, value := m.cache[t].At(int(m.at[t]), m.layer, h)
 		kern.F32ToF16(key, keys[h*d:(h+1)*d])
 		kern.F32ToF16(value, values[h*d:(h+1)*d])
-	}
-}
-
-// attendSpan computes softmax(q K) V for the rows of one span in one pass over
-// the pages. The softmax is the online one of Milakov and Gimelshein (2018):
-// when a page raises a row's maximum, what was summed so far is scaled down.
-// Page borders depend on positions alone, and so does every sum.
-func (m *Model) attendSpan(worker, i int) {
-	s, st, c, d := m.spans[i], &m.workers[worker], &m.config, m.config.HeadDim
-	group, cache := c.Heads/c.KVHeads, m.cache[s.token]
-	per := cache.PageTokens()
-	for r := range s.to - s.from {
-		st.max[r], st.sum[r] = float32(math.Inf(-1)), 0
-		clear(m.output(s, s.from+r, group))
-	}
-	last := int(m.at[s.token+(s.to-1)/group])
-	for page := range last/per + 1 {
-		keys, values := cache.Keys(page, m.layer, s.head), cache.Values(page, m.layer, s.head)
-		for r := range s.to - s.from {
-			token, head := s.token+(s.from+r)/group, s.head*group+(s.from+r)%group
-			visible := min(int(m.at[token])+1-page*per, per)
-			if visible <= 0 {
-				continue
-			}
-			q, out, scores := m.qkv[token*c.QKV()+head*d:][:d], m.output(s, s.from+r, group), st.scores[:visible]
-			kern.ScoresF16(scores, q, keys, d)
-			if _, hi := kern.MaxIndex(scores); hi > st.max[r] {
-				shrink := float32(math.Exp(float64(st.max[r] - hi)))
-				scale(out, shrink)
-				st.sum[r] *= shrink
-				st.max[r] = hi
-			}
-			st.sum[r] += kern.ExpInto(scores, scores, st.max[r])
-			kern.WeightedSumF16(out, scores, values, d)
-		}
-	}
-	for r := range s.to - s.from {
-		scale(m.output(s, s.from+r, group), 1/st.sum[r])
-	}
-}
-
-// output returns where row r of a span puts its HeadDim results.
-func (m *Model) output(s span, r, group int) []float32 {
-	c := &m.config
-	at := (s.token+r/group)*c.Heads + s.head*group + r%group
-	return m.attended[at*c.HeadDim : (at+1)*c.HeadDim]
-}
-
-func scale(x []float32, by float32) {
-	for i := range x {
-		x[i] *= by
 	}
 }
 
@@ -282,7 +232,9 @@ func (m *Model) logits(ctx context.Context, emit Emit) error {
 	for first := 0; first < len(m.wanted); first += m.options.LogitRows {
 		rows := m.wanted[first:min(first+m.options.LogitRows, len(m.wanted))]
 		for r, w := range rows {
-			kern.RMSNorm(m.y[r*h:(r+1)*h], m.x[w.at*h:(w.at+1)*h], head.Norm, c.NormEps)
+			x := m.x[w.at*h : (w.at+1)*h]
+			kern.Add(x, m.y[w.at*h:(w.at+1)*h])
+			kern.RMSNorm(m.y[r*h:(r+1)*h], x, head.Norm, c.NormEps) // r <= at: no y that is yet to be added
 		}
 		out := m.work[:len(rows)*v]
 		if err := head.Logits.Apply(out, m.y[:len(rows)*h], len(rows)); err != nil {

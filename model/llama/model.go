@@ -56,10 +56,6 @@ func (o Options) withDefaults(c Config) Options {
 // maxBatchTokens bounds Options.MaxBatchTokens, so that no size overflows.
 const maxBatchTokens = 1 << 16
 
-// attentionRows is how many query rows (one token, one head) share a pass over
-// the cache: a page of keys and values stays in the first-level cache for all.
-const attentionRows = 32
-
 // Model runs the forward pass of one LLaMA. It is for one goroutine at a time;
 // inside, it spreads its work over the pool.
 //
@@ -89,34 +85,19 @@ type Model struct {
 	start   []int      // KV lengths before the call, per sequence
 	workers []attender // per worker
 
+	attention int // work of the spans in a layer, in elements of other steps
+
 	// The step at hand: what the row functions below read.
 	layer         int
 	weight        []float32 // norm weights
 	qkv, attended []float32 // (n, QKV), (n, Heads*HeadDim)
 	gateUp, act   []float32 // (n, 2*Intermediate), (n, Intermediate)
-	row           struct{ angles, norm, rotate, attend, swiglu, residual func(worker, i int) }
+	row           struct{ angles, norm, addNorm, rotate, attend, swiglu func(worker, i int) }
 }
 
 // wanted is one token whose logits are wanted: its sequence, its index there,
 // and its index in the batch.
 type wanted struct{ seq, token, at int }
-
-// span is one task of attention: rows [from, to) of the query rows of one
-// sequence and one key-value head, token after token, and the Heads/KVHeads
-// query heads of each token.
-type span struct {
-	token    int // index in the batch of the sequence's first token
-	head     int // key-value head
-	from, to int
-}
-
-// attender is one worker's softmax state for the rows of a span.
-type attender struct {
-	scores []float32              // (PageTokens)
-	max    [attentionRows]float32 // largest score so far
-	sum    [attentionRows]float32 // sum of exp(score - max) so far
-	_      [64]byte               // keeps workers off each other's cache lines
-}
 
 // ScratchBytes returns the size of the work memory that New needs for c and o,
 // for which both must be valid.
@@ -161,11 +142,11 @@ func New(c Config, w Weights, pool model.Pool, o Options) (*Model, error) {
 		x: take(n * c.Hidden), y: take(n * c.Hidden), cos: take(n * c.HeadDim / 2), sin: take(n * c.HeadDim / 2),
 		work: take(int(workElements(c, o))),
 		ids:  make([]int32, 0, n), at: make([]int32, 0, n), cache: make([]*kv.Seq, 0, n),
-		wanted: make([]wanted, 0, n), workers: make([]attender, pool.Workers()),
+		wanted: make([]wanted, 0, n), workers: attenders(c, pool),
 	}
 	// Bound once: a method value made at each call would be an allocation.
-	m.row.angles, m.row.norm, m.row.rotate = m.anglesRow, m.normRow, m.rotateRow
-	m.row.attend, m.row.swiglu, m.row.residual = m.attendSpan, m.swigluRow, m.residualRow
+	m.row.angles, m.row.norm, m.row.addNorm = m.anglesRow, m.normRow, m.addNormRow
+	m.row.rotate, m.row.attend, m.row.swiglu = m.rotateRow, m.attendSpan, m.swigluRow
 	return m, nil
 }
 
