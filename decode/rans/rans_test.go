@@ -219,12 +219,38 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// define decodes n rows of chunk 0, of one panel, as the format describes it.
+func (s *sample) define(n int, levels []uint8, w *Scratch) {
+	c, cur, planes := &s.m.chunks[0], &w.args.cursor, int(s.side.Planes)
+	for r := range n {
+		for g := range c.streams {
+			nq := s.side.quantisers()
+			t := s.m.tables[s.side.classOf(r, g)*nq:][:nq]
+			var x [Lanes]uint16
+			for l := range x {
+				x[l] = uint16(cur.lo[g][l]) | uint16(cur.hi[g][l])<<8
+			}
+			out := (*[Lanes]uint8)(levels[(r*c.streams+g)*Lanes:])
+			cur.pos[g] += step(t, &x, &cur.dq[g], c.data[cur.pos[g]:c.end[g]], out)
+			addPlanes(out, c.data[cur.raw:], planes)
+			cur.raw += planes * Lanes / 8
+			if s.side.Mode == DQ {
+				reconstruct(out, &cur.dq[g], planes)
+			}
+			for l, v := range x {
+				cur.lo[g][l], cur.hi[g][l] = uint8(v), uint8(v>>8)
+			}
+		}
+	}
+}
+
 // TestTiersAgree compares output, positions and states of each tier with the
-// reference after every row count, on random and on damaged streams.
+// definition after every row count.
 func TestTiersAgree(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 5))
-	for _, mode := range []Mode{Scalar, DQ} {
-		side := &Side{Mode: mode, Planes: uint8(r.IntN(2)), Band: 100, Depth: 1}
+	for i := range 4 {
+		mode := Mode(i % 2)
+		side := &Side{Mode: mode, Planes: uint8(i / 2), Band: 100, Depth: 1}
 		s := newSample(t, r, side, 100, 256, 4, 1.5)
 		cputest.ForEachTier(t, func(t *testing.T, tier cpu.Tier) {
 			for n := 1; n <= 100; n++ {
@@ -238,7 +264,7 @@ func TestTiersAgree(t *testing.T) {
 					w.args.raw = s.m.chunks[0].raw
 				}
 				a, b := make([]uint8, 112*256), make([]uint8, 112*256)
-				s.m.rowsGeneric(&s.m.chunks[0], 0, n, nil, 0, nil, a, &want)
+				s.define(n, a, &want)
 				s.m.rows(&s.m.chunks[0], 0, n, nil, 0, nil, b, &got)
 				if want.args.cursor != got.args.cursor {
 					t.Fatalf("mode %v: states or positions differ after %d rows", mode, n)
