@@ -24,7 +24,7 @@ func (c *Coded) Apply(dst, x []float32, n int) error {
 		return nil
 	}
 	a := c.quantise(c.ws, x, n)
-	workers, bands, cells := c.ws.pool.Workers(), c.coded.Bands(), c.layout.Panels()*padRows(rows)
+	workers, bands, cells := c.ws.pool.Workers(), c.coded.Bands(), c.panels()*padRows(rows)
 	switch {
 	case workers == 1 || bands >= 2*workers || n == 1 && cells > len(c.ws.dots):
 		c.byBand(dst, a)
@@ -84,6 +84,8 @@ func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int)
 		return err
 	}
 	r0, r1 := c.coded.Band(band)
+	p0, _ := c.coded.Block(block)
+	c.patch(w, r0, p0)
 	for lo := r0; lo < r1; lo += c.block {
 		c.multiply(dst, a, w, w.dots, block, r0, lo, min(lo+c.block, r1))
 	}
@@ -93,7 +95,7 @@ func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int)
 // byChunk shares out the chunks of few bands, whose sums of the only vector
 // then wait for each other.
 func (c *Coded) byChunk(dst []float32, a *activations) {
-	m, ws, panels := c.coded, c.ws, c.layout.Panels()
+	m, ws, panels := c.coded, c.ws, c.panels()
 	stride := padRows(c.layout.Rows)
 	ws.pool.For(m.Chunks(), func(worker, i int) {
 		w := &ws.worker[worker]
@@ -129,6 +131,9 @@ func (c *Coded) byRound(dst []float32, a *activations) {
 			if err := c.decode(&ws.worker[i], first+i); err != nil {
 				ws.fail(i, err)
 			}
+			r0, _ := m.Band((first + i) / m.Blocks())
+			p0, _ := m.Block((first + i) % m.Blocks())
+			c.patch(&ws.worker[i], r0, p0)
 		})
 		for i := 0; i < round; {
 			// Chunks of one band are multiplied together, in panel order.
@@ -157,7 +162,7 @@ func (c *Coded) decode(w *worker, i int) error {
 	w.levels, w.sparse = w.levels[:0], w.sparse[:0]
 	at := 0
 	for p := p0; p < p1; p++ {
-		c0, c1 := c.layout.Columns(p)
+		c0, c1 := c.columns(p)
 		size := padRows(r1-r0) * (c1 - c0)
 		w.levels = append(w.levels, w.slab[at:at+size])
 		at += size
@@ -167,13 +172,27 @@ func (c *Coded) decode(w *worker, i int) error {
 	}, &w.scratch)
 }
 
+// patch adds the outliers of the decoded chunk in w, whose band and block start
+// at row r0 and panel p0, to its levels as far as those stay what the kernels multiply.
+func (c *Coded) patch(w *worker, r0, p0 int) {
+	rest := w.sparse[:0]
+	for _, o := range w.sparse {
+		c0, c1 := c.columns(int(o.panel))
+		if !patch(&w.levels[int(o.panel)-p0][(int(o.row)-r0)*(c1-c0)+int(o.col)], o.delta) {
+			rest = append(rest, o)
+		}
+	}
+	w.sparse = rest
+}
+
 // multiply adds the products of rows [lo, hi) of the decoded chunk in w, whose
 // band starts at row r0, to dst.
 func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, lo, hi int) {
 	p0, p1 := c.coded.Block(block)
 	for p := p0; p < p1; p++ {
-		c0, c1 := c.layout.Columns(p)
-		c.panel(dst, a, w.levels[p-p0][(lo-r0)*(c1-c0):(hi-r0)*(c1-c0)], w.sparse, dots, p, lo, hi)
+		c0, c1 := c.columns(p)
+		levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
+		c.panel(dst, a, levels, c.zero, rowOutliers(w.sparse, p, lo, hi), dots, p, lo, hi)
 	}
 }
 
@@ -246,17 +265,17 @@ func (c *Coded) bandRows(dst []float32, ids []int32, w *worker, band int, fetch 
 func (c *Coded) row32(dst []float32, w *worker, block, r0, id int) {
 	p0, p1 := c.coded.Block(block)
 	for p := p0; p < p1; p++ {
-		c0, c1 := c.layout.Columns(p)
+		c0, c1 := c.columns(p)
 		levels := w.levels[p-p0][(id-r0)*(c1-c0) : (id-r0+1)*(c1-c0)]
-		c.segment(dst, p, levels, rowOutliers(w.sparse, p, id, id+1), c.row[id])
+		c.segment(dst, p, levels, c.zero, rowOutliers(w.sparse, p, id, id+1), c.row[id])
 	}
 }
 
 // segment writes the weights of one row within panel p to dst.
-func (m *Matrix) segment(dst []float32, p int, levels []uint8, sparse []outlier, scale float32) {
-	c0, c1 := m.layout.Columns(p)
+func (m *Matrix) segment(dst []float32, p int, levels []uint8, zero int32, sparse []outlier, scale float32) {
+	c0, c1 := m.columns(p)
 	put := func(j int, level int32) {
-		v := float32(level-m.zero) * m.col[j] * scale
+		v := float32(level-zero) * m.col[j] * scale
 		if m.perm != nil {
 			j = int(m.perm[j])
 		}

@@ -41,6 +41,9 @@ const tokenBlock = 128
 // chunks are the unit of work: 1 MiB.
 const maxDotCells = 1 << 18
 
+// maxLevel is the largest level that every kernel multiplies.
+const maxLevel = 127
+
 // Matrix is what the operators need of a coded matrix beside its chunks.
 type Matrix struct {
 	coded  *rans.Matrix
@@ -49,7 +52,8 @@ type Matrix struct {
 	col    []float32 // scale of each coded column; 0 in the padding
 	perm   []uint32  // matrix column of each coded column; nil is the identity
 	zero   int32
-	block  int // rows of a row block
+	start  []int // first column of each panel; one more at the end
+	block  int   // rows of a row block
 }
 
 // NewMatrix reads the side information of a matrix coded by "rans1". It keeps
@@ -63,6 +67,11 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if rows < 32*rowBlock {
 		m.block = rowBlock / 2 // enough blocks for several workers
 	}
+	for p := range m.layout.Panels() {
+		c0, _ := m.layout.Columns(p)
+		m.start = append(m.start, c0)
+	}
+	m.start = append(m.start, m.layout.Padded())
 	m.row = make([]float32, rows)
 	r.Side().Row.Expand(m.row)
 	own := make([]float32, cols)
@@ -122,7 +131,7 @@ var ones = func() (w [tile.MaxWidth]uint8) {
 // quantise folds the column scales into x and quantises each panel to int8. A
 // single vector is not worth a parallel loop.
 func (m *Matrix) quantise(ws *Workspace, x []float32, n int) *activations {
-	padded, panels, cols := m.layout.Padded(), m.layout.Panels(), m.layout.Cols
+	padded, panels, cols := m.start[m.panels()], m.panels(), m.layout.Cols
 	a := &ws.acts
 	a.n, a.q, a.scale, a.sum = n, ws.q[:n*padded], ws.scale[:n*panels], ws.sum[:n*panels]
 	if n == 1 {
@@ -135,9 +144,15 @@ func (m *Matrix) quantise(ws *Workspace, x []float32, n int) *activations {
 	return a
 }
 
+// columns returns the coded columns [c0, c1) of panel p.
+func (m *Matrix) columns(p int) (c0, c1 int) { return m.start[p], m.start[p+1] }
+
+// panels returns the number of panels.
+func (m *Matrix) panels() int { return len(m.start) - 1 }
+
 // quantiseOne quantises vector t of a batch by way of buf.
 func (m *Matrix) quantiseOne(a *activations, x, buf []float32, t int) {
-	padded, panels, cols := m.layout.Padded(), m.layout.Panels(), m.layout.Cols
+	padded, panels, cols := m.start[m.panels()], m.panels(), m.layout.Cols
 	buf = buf[:padded]
 	if m.perm == nil {
 		kern.MulInto(buf[:cols], x, m.col[:cols])
@@ -148,7 +163,7 @@ func (m *Matrix) quantiseOne(a *activations, x, buf []float32, t int) {
 	}
 	clear(buf[cols:])
 	for p := range panels {
-		c0, c1 := m.layout.Columns(p)
+		c0, c1 := m.columns(p)
 		q := a.q[t*padded+c0 : t*padded+c1]
 		a.scale[t*panels+p] = kern.QuantizeI8(q, buf[c0:c1])
 		kern.DotsU8S8(a.sum[t*panels+p:][:1], ones[:], q, 1, c1-c0)
@@ -186,31 +201,23 @@ func (m *Matrix) blockOf(r int) int {
 	return r/band*m.blocksPerBand() + r%band/m.block
 }
 
-// panel multiplies rows [lo, hi), given as levels of panel p, with that panel
-// of every vector and adds the products to dst.
-func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, sparse []outlier, dots []int32, p, lo, hi int) {
-	c0, c1 := m.layout.Columns(p)
-	padded, rows := m.layout.Padded(), hi-lo
-	sparse = rowOutliers(sparse, p, lo, hi)
+// panel multiplies rows [lo, hi), given as levels of panel p above the level
+// zero of weight 0, with that panel of every vector and adds the products to dst.
+func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, zero int32, sparse []outlier, dots []int32, p, lo, hi int) {
+	c0, c1 := m.columns(p)
+	padded, rows := m.start[m.panels()], hi-lo
 	for t := 0; t < a.n; t += tokenBlock {
 		n := min(tokenBlock, a.n-t)
-		kern.MatMulU8S8(dots[:n*rows], levels, a.q[t*padded+c0:], rows, c1-c0, n, padded)
-		for k := range n {
-			sums := dots[k*rows : (k+1)*rows]
-			m.addOutliers(sums, sparse, a, t+k, lo)
-			m.accumulate(dst, a, sums, m.zero, t+k, p, lo, hi)
+		q := a.q[t*padded+c0:]
+		kern.MatMulU8S8(dots[:n*rows], levels, q, rows, c1-c0, n, padded)
+		for _, o := range sparse {
+			for k := range n {
+				dots[k*rows+int(o.row)-lo] += o.delta * int32(q[k*padded+int(o.col)])
+			}
 		}
-	}
-}
-
-// addOutliers adds the outliers' share of the products with one panel of vector
-// t to the sums of rows from lo on.
-func (m *Matrix) addOutliers(sums []int32, sparse []outlier, a *activations, t, lo int) {
-	q := a.q[t*m.layout.Padded():]
-	for i := range sparse {
-		o := &sparse[i]
-		c0, _ := m.layout.Columns(int(o.panel))
-		sums[int(o.row)-lo] += o.delta * int32(q[c0+int(o.col)])
+		for k := range n {
+			m.accumulate(dst, a, dots[k*rows:(k+1)*rows], zero, t+k, p, lo, hi)
+		}
 	}
 }
 
@@ -218,7 +225,7 @@ func (m *Matrix) addOutliers(sums []int32, sparse []outlier, a *activations, t, 
 // come in ascending order: the first finds nothing there, after the last the
 // rows are scaled.
 func (m *Matrix) accumulate(dst []float32, a *activations, sums []int32, zero int32, t, p, lo, hi int) {
-	panels := m.layout.Panels()
+	panels := m.panels()
 	y := dst[t*m.layout.Rows+lo : t*m.layout.Rows+hi]
 	if p == 0 {
 		clear(y)
@@ -227,6 +234,16 @@ func (m *Matrix) accumulate(dst []float32, a *activations, sums []int32, zero in
 	if p == panels-1 {
 		kern.ScaleRows(y, m.row[lo:hi])
 	}
+}
+
+// patch adds an outlier to its level if the kernels can multiply the sum.
+func patch(level *uint8, delta int32) bool {
+	v := int32(*level) + delta
+	if v < 0 || v > maxLevel {
+		return false
+	}
+	*level = uint8(v)
+	return true
 }
 
 // rowOutliers returns the outliers of a panel in rows [lo, hi) of a list that

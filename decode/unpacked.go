@@ -17,59 +17,71 @@ type Unpacked struct {
 	*Matrix
 	ws     *Workspace
 	format *kern.Nibbles
-	packed []byte // row block after row block, each panel after panel
-	sparse []outlier
-	first  []int32 // where the outliers of a row block and panel begin; one more at the end
+	bias   int32   // what is added to every level, so that outliers of either sign have room
+	packed []byte  // row block after row block, each panel after panel
+	sparse []cell  // outliers in the same order
+	first  []int32 // where those of a row block and panel begin; one more at the end
+}
+
+// cell is an outlier within a panel of a row block: what is to be added in the
+// upper 18 bits, the column in 8, the row in 6.
+type cell int32
+
+func (c cell) split() (row, col int, delta int32) {
+	return int(c & (rowBlock - 1)), int(uint8(c >> 6)), int32(c >> 14)
 }
 
 // trellis is the state transition of dependent quantisation (docs/FORMAT.md).
 var trellis = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
 
-// nibbles returns how the levels of m are kept: the low four bits of an index in
-// a nibble, its high bits in planes.
-func (m *Matrix) nibbles() *kern.Nibbles {
+// nibbles returns how the levels of m are kept, the low four bits of an index
+// in a nibble and its high bits in planes, and the bias of the levels.
+func (m *Matrix) nibbles() (f *kern.Nibbles, bias int) {
 	side := m.coded.Side()
-	planes := int(side.Planes)
+	planes, shift, next := int(side.Planes), 4, (*[8][2]uint8)(nil)
 	var level [2][16]uint8
-	if side.Mode == rans.Scalar {
-		for k := range level[0] {
-			level[0][k], level[1][k] = uint8(k), uint8(k)
-		}
-		return kern.NewNibbles(level, nil, planes, 4)
-	}
 	for q := range level {
 		for k := range level[q] {
-			// 2k - sgn(k)*q or, with raw planes, 2k - q above the level of 0.
+			v := 2*k + 1 - q // 2k - q above the level of 0
 			switch {
-			case planes > 0:
-				level[q][k] = uint8(2*k + 1 - q)
-			case k > rans.Alphabet/2:
-				level[q][k] = uint8(2*k - q)
-			case k < rans.Alphabet/2:
-				level[q][k] = uint8(2*k + q)
-			default:
-				level[q][k] = uint8(2 * k)
+			case side.Mode == rans.Scalar:
+				v = k
+			case planes == 0 && k <= rans.Alphabet/2: // 2k - sgn(k)*q
+				v = 2*k + q
+				if k == rans.Alphabet/2 {
+					v = 2 * k
+				}
+			case planes == 0:
+				v = 2*k - q
 			}
+			level[q][k] = uint8(v)
 		}
 	}
-	return kern.NewNibbles(level, &trellis, planes, 5)
+	if side.Mode == rans.DQ {
+		shift, next = 5, &trellis
+	}
+	bias = (maxLevel + 1 - 1<<(shift+planes)) / 2
+	return kern.NewNibbles(level, next, planes, shift, bias), bias
 }
 
 // UnpackedBytes returns the memory that the levels of m take when unpacked.
 func (m *Matrix) UnpackedBytes() int64 {
 	// Every row block has the states that its rows begin with.
-	f, groups := m.nibbles(), m.layout.Groups()
+	f, _ := m.nibbles()
+	groups := m.layout.Groups()
 	return int64(m.rowBlocks())*int64(f.BlockBytes(0, groups)) + int64(m.layout.Rows)*int64(f.RowBytes(groups))
 }
 
 // Unpack decodes m, whose chunks are attached, into dst, which has
 // UnpackedBytes and is borrowed for ever. The chunks are not needed afterwards.
 func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
-	u := &Unpacked{Matrix: m, ws: ws, format: m.nibbles(), packed: dst[:m.UnpackedBytes()]}
+	f, bias := m.nibbles()
+	u := &Unpacked{Matrix: m, ws: ws, format: f, bias: int32(bias), packed: dst[:m.UnpackedBytes()]}
 	size := Size{}
 	size.Grow(m)
 	w := &worker{slab: make([]uint8, size.ChunkCells)}
 	c := &Coded{m, ws}
+	var sparse []outlier
 	for i := range m.coded.Chunks() {
 		if err := c.decode(w, i); err != nil {
 			return nil, fmt.Errorf("decode: chunk %d: %w", i, err)
@@ -79,16 +91,16 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 		p0, p1 := m.coded.Block(i % m.coded.Blocks())
 		for p := p0; p < p1; p++ {
 			var state [tile.MaxWidth]uint8
-			c0, c1 := m.layout.Columns(p)
+			c0, c1 := m.columns(p)
 			for b := band * m.blocksPerBand(); b < min((band+1)*m.blocksPerBand(), m.rowBlocks()); b++ {
 				lo, hi := m.rowRange(b)
 				levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
 				u.format.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
 			}
 		}
-		u.sparse = append(u.sparse, w.sparse...)
+		sparse = append(sparse, w.sparse...)
 	}
-	u.sortOutliers()
+	u.keep(sparse)
 	return u, nil
 }
 
@@ -101,17 +113,18 @@ func (u *Unpacked) cells(b, p int) []byte {
 	return u.packed[at : at+f.BlockBytes(hi-lo, g1-g0)]
 }
 
-// sortOutliers brings the outliers into the order of the packed levels.
-func (u *Unpacked) sortOutliers() {
-	u.sparse = slices.Clip(u.sparse)
-	panels := u.layout.Panels()
-	cell := func(o *outlier) int { return u.blockOf(int(o.row))*panels + int(o.panel) }
-	slices.SortFunc(u.sparse, func(a, b outlier) int {
-		return cmp.Or(cmp.Compare(cell(&a), cell(&b)), cmp.Compare(a.row, b.row), cmp.Compare(a.col, b.col))
+// keep stores the outliers in the order of the packed levels.
+func (u *Unpacked) keep(sparse []outlier) {
+	place := func(o *outlier) int { return u.blockOf(int(o.row))*u.panels() + int(o.panel) }
+	slices.SortFunc(sparse, func(a, b outlier) int {
+		return cmp.Or(cmp.Compare(place(&a), place(&b)), cmp.Compare(a.row, b.row), cmp.Compare(a.col, b.col))
 	})
-	u.first = make([]int32, u.rowBlocks()*panels+1)
-	for i := range u.sparse {
-		u.first[cell(&u.sparse[i])+1]++
+	u.sparse, u.first = make([]cell, len(sparse)), make([]int32, u.rowBlocks()*u.panels()+1)
+	for i := range sparse {
+		o := &sparse[i]
+		lo, _ := u.rowRange(u.blockOf(int(o.row)))
+		u.sparse[i] = cell(o.delta<<14 | o.col<<6 | (o.row - int32(lo)))
+		u.first[place(o)+1]++
 	}
 	for i := range u.first[1:] {
 		u.first[i+1] += u.first[i]
@@ -119,8 +132,8 @@ func (u *Unpacked) sortOutliers() {
 }
 
 // outliers returns those of a panel in a row block.
-func (u *Unpacked) outliers(b, p int) []outlier {
-	i := b*u.layout.Panels() + p
+func (u *Unpacked) outliers(b, p int) []cell {
+	i := b*u.panels() + p
 	return u.sparse[u.first[i]:u.first[i+1]]
 }
 
@@ -146,23 +159,34 @@ func (u *Unpacked) Apply(dst, x []float32, n int) error {
 // single multiplies a row block with the only vector of a.
 func (u *Unpacked) single(dst []float32, a *activations, w *worker, b int) {
 	lo, hi := u.rowRange(b)
-	dots := w.dots[:hi-lo]
-	for p := range u.layout.Panels() {
-		c0, c1 := u.layout.Columns(p)
-		kern.DotsNibbles(dots, u.cells(b, p), a.q[c0:c1], hi-lo, (c1-c0)/tile.Lanes, u.format)
-		u.addOutliers(dots, u.outliers(b, p), a, 0, lo)
-		u.accumulate(dst, a, dots, u.zero, 0, p, lo, hi)
+	dots := (*[rowBlock]int32)(w.dots)
+	for p := range u.panels() {
+		c0, c1 := u.columns(p)
+		q := a.q[c0:c1]
+		kern.DotsNibbles(dots[:], u.cells(b, p), q, hi-lo, (c1-c0)/tile.Lanes, u.format)
+		for _, c := range u.outliers(b, p) {
+			row, col, delta := c.split()
+			dots[row] += delta * int32(q[col])
+		}
+		u.accumulate(dst, a, dots[:hi-lo], u.zero+u.bias, 0, p, lo, hi)
 	}
 }
 
 // batch expands a row block, panel by panel, and multiplies it with all vectors.
 func (u *Unpacked) batch(dst []float32, a *activations, w *worker, b int) {
 	lo, hi := u.rowRange(b)
-	for p := range u.layout.Panels() {
-		c0, c1 := u.layout.Columns(p)
+	for p := range u.panels() {
+		c0, c1 := u.columns(p)
 		levels := w.slab[:(hi-lo)*(c1-c0)]
 		kern.ExpandNibbles(levels, u.cells(b, p), hi-lo, (c1-c0)/tile.Lanes, u.format)
-		u.panel(dst, a, levels, u.outliers(b, p), w.dots, p, lo, hi)
+		w.sparse = w.sparse[:0]
+		for _, c := range u.outliers(b, p) {
+			row, col, delta := c.split()
+			if !patch(&levels[row*(c1-c0)+col], delta) {
+				w.sparse = append(w.sparse, outlier{int32(p), int32(lo + row), int32(col), delta})
+			}
+		}
+		u.panel(dst, a, levels, u.zero+u.bias, w.sparse, w.dots, p, lo, hi)
 	}
 }
 
@@ -177,11 +201,16 @@ func (u *Unpacked) Rows(dst []float32, ids []int32) error {
 		b := u.blockOf(int(id))
 		lo, _ := u.rowRange(b)
 		n := int(id) - lo + 1 // a row follows from those above it
-		for p := range u.layout.Panels() {
-			c0, c1 := u.layout.Columns(p)
+		for p := range u.panels() {
+			c0, c1 := u.columns(p)
 			kern.ExpandNibbles(levels[:], u.cells(b, p), n, (c1-c0)/tile.Lanes, u.format)
-			u.segment(dst[t*cols:(t+1)*cols], p, levels[(n-1)*(c1-c0):n*(c1-c0)],
-				rowOutliers(u.outliers(b, p), p, int(id), int(id)+1), u.row[id])
+			var sparse []outlier
+			for _, c := range u.outliers(b, p) {
+				if row, col, delta := c.split(); row == n-1 {
+					sparse = append(sparse, outlier{int32(p), id, int32(col), delta})
+				}
+			}
+			u.segment(dst[t*cols:(t+1)*cols], p, levels[(n-1)*(c1-c0):n*(c1-c0)], u.zero+u.bias, sparse, u.row[id])
 		}
 	}
 	return nil

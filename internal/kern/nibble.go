@@ -21,7 +21,7 @@ const lanes = 64
 // The zero value is of no use; a Nibbles does not change and is safe for
 // concurrent use. The assembly knows the order of the fields.
 type Nibbles struct {
-	level  [32]uint8     // of nibble k in quantiser q: level[16*q+k]
+	level  [32]uint8     // of nibble k in quantiser q, bias included: level[16*q+k]
 	step   [16]uint8     // code of the state that parity b leads to from state s: step[2*s+b]
 	shift  uint64        // log2(unit)
 	unit   uint8         // what a bit of the lowest plane adds
@@ -36,8 +36,9 @@ func code(s uint8) uint8 { return s&1<<4 | s<<1 }
 
 // NewNibbles describes weights with the given levels per quantiser and nibble,
 // and planes (at most 3) bit planes of which the lowest adds 2^shift. A nil
-// next is for one quantiser without states. No level may exceed 127.
-func NewNibbles(level [2][16]uint8, next *[8][2]uint8, planes, shift int) *Nibbles {
+// next is for one quantiser without states. The kernels add bias to every
+// level; no sum may exceed 127.
+func NewNibbles(level [2][16]uint8, next *[8][2]uint8, planes, shift, bias int) *Nibbles {
 	if planes < 0 || planes > 3 {
 		panic("kern: at most 3 bit planes")
 	}
@@ -46,9 +47,9 @@ func NewNibbles(level [2][16]uint8, next *[8][2]uint8, planes, shift int) *Nibbl
 		next = new([8][2]uint8)
 	}
 	for q := range level {
-		copy(t.level[16*q:], level[q][:])
-		for high := range 1 << planes {
-			for k, v := range level[q] {
+		for k, v := range level[q] {
+			t.level[16*q+k] = v + uint8(bias)
+			for high := range 1 << planes {
 				t.find[q][(int(v)+high<<shift)&127] = uint8(high<<4 | k)
 			}
 		}
@@ -108,8 +109,8 @@ func put(dst []byte, l int, v uint8) {
 	}
 }
 
-// DotsNibbles computes dst[r] = sum over the columns of level * x for the rows
-// of a block; x has 64 elements per group. Exact.
+// DotsNibbles computes dst[r] = sum over the columns of (level + bias) * x for
+// the rows of a block; x has 64 elements per group. Exact.
 func DotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) {
 	checkBlock(rows, groups)
 	if rows > 0 {
@@ -117,7 +118,7 @@ func DotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) 
 	}
 }
 
-// ExpandNibbles writes the levels of a block to dst, row by row, one byte each.
+// ExpandNibbles writes level + bias of a block to dst, row by row, one byte each.
 func ExpandNibbles(dst, w []byte, rows, groups int, t *Nibbles) {
 	checkBlock(rows, groups)
 	if rows > 0 {
