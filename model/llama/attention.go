@@ -70,6 +70,7 @@ func (m *Model) plan(first, n, pos, perSpan int) {
 type attender struct {
 	q, y         []float32 // (rows, HeadDim) queries and sums
 	scores       []float32 // (rows, blockTokens)
+	piece        []float32 // (rows of a token, blockTokens) scores of a page
 	max, sum     []float32 // (rows) largest score and sum of exp(score - max) so far
 	keys, values []uint16  // (blockTokens, HeadDim)
 }
@@ -81,7 +82,8 @@ func attenders(c Config, pool model.Pool) []attender {
 	for i := range workers {
 		workers[i] = attender{
 			q: make([]float32, rows*c.HeadDim), y: make([]float32, rows*c.HeadDim), scores: make([]float32, rows*blockTokens),
-			max: make([]float32, rows), sum: make([]float32, rows),
+			piece: make([]float32, c.Heads/c.KVHeads*blockTokens),
+			max:   make([]float32, rows), sum: make([]float32, rows),
 			keys: make([]uint16, blockTokens*c.HeadDim), values: make([]uint16, blockTokens*c.HeadDim),
 		}
 	}
@@ -102,6 +104,10 @@ func (m *Model) attendSpan(worker, i int) {
 	first := s.keys - s.tokens // position of the first token
 	for from := 0; from < s.keys; from += blockTokens {
 		n := min(s.keys-from, blockTokens)
+		if s.tokens == 1 {
+			w.visit(m.cache[s.token], m.layer, s.head, from, n, group, d)
+			continue
+		}
 		w.gather(m.cache[s.token], m.layer, s.head, from, n, d)
 		w.absorb(max(from-first, 0)*group, s.tokens*group, group, n, first+1-from, d)
 	}
@@ -114,14 +120,47 @@ func (m *Model) attendSpan(worker, i int) {
 	}
 }
 
+// locate returns the page of position pos, its place there, and how many of
+// the n positions from there on the page holds.
+func locate(pos, n, per int) (page, at, here int) {
+	page, at = pos/per, pos%per
+	return page, at, min(per-at, n)
+}
+
 // gather copies keys and values of n positions out of the pages.
 func (w *attender) gather(cache *kv.Seq, layer, head, from, n, d int) {
 	per := cache.PageTokens()
 	for i := 0; i < n; {
-		page, at := (from+i)/per, (from+i)%per
-		k := min(per-at, n-i)
+		page, at, k := locate(from+i, n-i, per)
 		copy(w.keys[i*d:(i+k)*d], cache.Keys(page, layer, head)[at*d:])
 		copy(w.values[i*d:(i+k)*d], cache.Values(page, layer, head)[at*d:])
+		i += k
+	}
+}
+
+// visit adds a block of n keys to the rows of one token. They are too few to
+// be worth gathering it: their scores are gathered from page to page instead.
+func (w *attender) visit(cache *kv.Seq, layer, head, from, n, rows, d int) {
+	per := cache.PageTokens()
+	for i := 0; i < n; {
+		page, at, k := locate(from+i, n-i, per)
+		piece := w.piece[:rows*k]
+		kern.ScoresF16x(piece, w.q[:rows*d], cache.Keys(page, layer, head)[at*d:], rows, k, d)
+		for r := range rows {
+			copy(w.scores[r*n+i:r*n+i+k], piece[r*k:])
+		}
+		i += k
+	}
+	for r := range rows {
+		w.soften(r, w.scores[r*n:(r+1)*n], d)
+	}
+	for i := 0; i < n; {
+		page, at, k := locate(from+i, n-i, per)
+		piece := w.piece[:rows*k]
+		for r := range rows {
+			copy(piece[r*k:(r+1)*k], w.scores[r*n+i:])
+		}
+		kern.WeightedSumF16x(w.y[:rows*d], piece, cache.Values(page, layer, head)[at*d:], rows, k, d)
 		i += k
 	}
 }
