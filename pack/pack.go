@@ -142,7 +142,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		return nil, err
 	}
 	r := &Report{Weights: p.weights, Mode: p.opt.Mode.String()}
-	step, err := p.solve(target - overhead)
+	step, err := p.solve(p.mats, target-overhead, 0.5)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
 		// What sampling misjudged so far is made up for by the matrices left.
 		if left := p.mats[next:]; len(left) > 0 {
-			if s, err := solve(left, target-overhead-spent, step); err == nil {
+			if s, err := p.solve(left, target-overhead-spent, step); err == nil {
 				step = min(max(s, step*0.97), step*1.03)
 			}
 		}
@@ -175,16 +175,21 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
-		for range 4 {
+		for k, norm := range [4]string{"attn_norm", "", "ffn_norm", ""} {
+			if norm != "" {
+				if err := p.vector(w, fmt.Sprintf("layers.%d.%s", i, norm), p.mats[next].fold, 1-foldPower); err != nil {
+					return nil, err
+				}
+			}
 			if err := encode("linear"); err != nil {
-				return nil, err
+				return nil, fmt.Errorf("matrix %d of layer %d: %w", k, i, err)
 			}
 		}
 	}
 	if err := unit("head"); err != nil {
 		return nil, err
 	}
-	if err := p.vector(w, "norm", "model.norm.weight"); err != nil {
+	if err := p.vector(w, "norm", "model.norm.weight", 1); err != nil {
 		return nil, err
 	}
 	if !p.cfg.Tied {
@@ -254,8 +259,9 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 	return total, nil
 }
 
-// vector writes a one-row tensor as float32.
-func (p *packer) vector(w *weights.Writer, name, from string) error {
+// vector writes a one-row tensor as float32; with a power below 1, that power of
+// its magnitudes (the signs are where the rest went).
+func (p *packer) vector(w *weights.Writer, name, from string, power float64) error {
 	t, ok := p.src.Tensor(from)
 	if !ok {
 		return fmt.Errorf("pack: no tensor %s", from)
@@ -267,6 +273,9 @@ func (p *packer) vector(w *weights.Writer, name, from string) error {
 	for i, x := range v {
 		if x-x != 0 {
 			return fmt.Errorf("pack: %s: element %d is %v", from, i, x)
+		}
+		if power != 1 {
+			v[i] = float32(math.Pow(math.Abs(float64(x)), power))
 		}
 	}
 	buf := make([]byte, 0, 4*len(v))

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/pack/quant"
 )
@@ -23,12 +25,12 @@ type coderFit struct {
 	cost   float64 // squared error plus lambda * bits, per weight, in steps
 }
 
-// fit finds planes and tables for m at a step, by turns of quantising the
-// sample and refitting the tables.
-func (m *matrix) fit(mode rans.Mode, step float64) (*coderFit, error) {
+// fit finds planes and tables for m at a step, by turns of quantising every
+// thin-th column of the sample and refitting the tables.
+func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
 	var best *coderFit
 	for planes := range mode.MaxPlanes() + 1 {
-		f, reach, err := m.fitPlanes(mode, planes, step)
+		f, reach, err := m.fitPlanes(mode, planes, step, thin, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -44,7 +46,7 @@ func (m *matrix) fit(mode rans.Mode, step float64) (*coderFit, error) {
 
 // fitPlanes is fit for a number of raw planes; reach reports whether the
 // alphabet covers practically all weights.
-func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64) (f *coderFit, reach bool, err error) {
+func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns int) (f *coderFit, reach bool, err error) {
 	inv := float32(1 / step)
 	rows := m.sample.rows
 	cols := len(m.sample.v) / rows
@@ -52,10 +54,10 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64) (f *coderFi
 	f = &coderFit{coder: quant.Uniform(mode, planes), planes: planes}
 	f.coder.Lambda = quant.Lambda(mode)
 	var trellis quant.Trellis
-	for range 3 {
+	for range turns {
 		var count [2][rans.Alphabet]int64
 		outliers, total, cost := 0, 0, 0.0
-		for j := range cols {
+		for j := 0; j < cols; j += thin {
 			for i, x := range m.sample.v[j*rows : (j+1)*rows] {
 				var delta int32
 				if v[i], delta = f.coder.Split(x * inv); delta != 0 {
@@ -128,7 +130,7 @@ func tally(c *quant.Coder, t *quant.Trellis, v []float32, index []uint8, count *
 }
 
 // curveSteps is the grid of the rate curve: points per octave of the step.
-const curveSteps = 4
+const curveSteps = 2
 
 // bits estimates the coded bits per weight of m at a step, side information of
 // chunks and rows included, by interpolation in the logarithm of the step.
@@ -139,7 +141,7 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 	for i := range at {
 		b, ok := m.curve[lo+i]
 		if !ok {
-			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps))
+			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps), 3, 2)
 			if err != nil {
 				return 0, err
 			}
@@ -157,36 +159,31 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 	return (at[0]*(1-t)+at[1]*t)*(1+(pad-1)*0.5) + states + rows + tables, nil
 }
 
-// solve finds the common step at which all matrices take the given bytes.
-func (p *packer) solve(target int64) (float64, error) {
-	for _, m := range p.mats {
-		m.mode = p.opt.Mode
-	}
-	s, err := solve(p.mats, target, 0.5)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %d bytes for %d weights (%.2f bits each) after tokenizer, norms and directory",
-			err, target, p.matrixWeights(), float64(target)*8/float64(p.matrixWeights()))
-	}
-	return s, nil
-}
-
-// solve bisects the step for a list of matrices, starting near hint.
-func solve(mats []*matrix, target int64, hint float64) (float64, error) {
+// solve finds the common step at which the given matrices take target bytes,
+// by bisection from hint.
+func (p *packer) solve(mats []*matrix, target int64, hint float64) (float64, error) {
 	size := func(step float64) (int64, error) {
-		total := 0.0
-		for _, m := range mats {
-			b, err := m.bits(m.mode, m.step(step))
-			if err != nil {
-				return 0, err
-			}
-			total += b * float64(m.weights()) / 8
+		bytes := make([]float64, len(mats))
+		var g errgroup.Group
+		g.SetLimit(p.opt.Workers)
+		for i, m := range mats {
+			g.Go(func() error {
+				b, err := m.bits(p.opt.Mode, m.step(step))
+				bytes[i] = b * float64(m.weights()) / 8
+				return err
+			})
 		}
-		return int64(total), nil
+		err := g.Wait()
+		total := 0.0
+		for _, b := range bytes {
+			total += b
+		}
+		return int64(total), err
 	}
 	lo, hi := hint, hint
-	for ; ; lo /= 1.19 {
+	for ; ; lo /= 1.5 {
 		if lo < minStep {
-			return 0, fmt.Errorf("%w: too large", ErrTarget)
+			return 0, p.unreachable(target, "more than the finest step gives")
 		}
 		n, err := size(lo)
 		if err != nil {
@@ -196,9 +193,9 @@ func solve(mats []*matrix, target int64, hint float64) (float64, error) {
 			break
 		}
 	}
-	for ; ; hi *= 1.19 {
+	for ; ; hi *= 1.5 {
 		if hi > maxStep {
-			return 0, fmt.Errorf("%w: too small", ErrTarget)
+			return 0, p.unreachable(target, "less than the coarsest step gives")
 		}
 		n, err := size(hi)
 		if err != nil {
@@ -221,4 +218,10 @@ func solve(mats []*matrix, target int64, hint float64) (float64, error) {
 		}
 	}
 	return math.Sqrt(lo * hi), nil
+}
+
+func (p *packer) unreachable(target int64, why string) error {
+	n := p.matrixWeights()
+	return fmt.Errorf("%w: %.2f bits each for %d weights, after tokenizer, norms and directory, are %s",
+		ErrTarget, float64(target)*8/float64(n), n, why)
 }

@@ -34,6 +34,9 @@ func (p *packer) scan(ctx context.Context) error {
 			if err := p.src.ReadRows(m.fold, 0, 1, m.gain); err != nil {
 				return err
 			}
+			for j, g := range m.gain {
+				m.gain[j] = float32(math.Copysign(math.Pow(math.Abs(float64(g)), foldPower), float64(g)))
+			}
 		}
 		if err := p.scanMatrix(ctx, m); err != nil {
 			return fmt.Errorf("pack: %s: %w", m.name, err)
