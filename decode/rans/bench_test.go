@@ -3,6 +3,7 @@ package rans
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/lamina-llm/lamina/internal/cpu"
@@ -23,7 +24,22 @@ func benchSample(b *testing.B, mode Mode, spread float64, every int) *sample {
 	return sampleOf(b, r, side, benchRows, benchCols, every)
 }
 
-func benchDots(b *testing.B, name string, s *sample) {
+// benchCase is a matrix to multiply; it is coded when first used.
+type benchCase struct {
+	name   string
+	sample func() *sample
+}
+
+func benchDots(b *testing.B, cases []benchCase) {
+	cputest.BenchEachTier(b, func(b *testing.B, tier cpu.Tier) {
+		for _, c := range cases {
+			b.Run(c.name, func(b *testing.B) { c.run(b) })
+		}
+	})
+}
+
+func (c *benchCase) run(b *testing.B) {
+	s := c.sample()
 	r := rand.New(rand.NewPCG(14, 15))
 	act, sum := make([]int8, benchCols), make([]int32, s.m.Layout().Panels())
 	for j := range act {
@@ -34,41 +50,47 @@ func benchDots(b *testing.B, name string, s *sample) {
 		bytes += len(c)
 	}
 	dst, scratch := [][]int32{make([]int32, benchRows)}, new(Scratch)
-	cputest.BenchEachTier(b, func(b *testing.B, tier cpu.Tier) {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(bytes))
-			for b.Loop() {
-				for i := range s.m.Chunks() {
-					if err := s.m.Dots(i, act, sum, dst, scratch); err != nil {
-						b.Fatal(err)
-					}
-				}
+	b.SetBytes(int64(bytes))
+	for b.Loop() {
+		for i := range s.m.Chunks() {
+			if err := s.m.Dots(i, act, sum, dst, scratch); err != nil {
+				b.Fatal(err)
 			}
-			b.ReportMetric(float64(b.N)*benchRows*benchCols/b.Elapsed().Seconds()/1e9, "Gweights/s")
-			b.ReportMetric(float64(bytes)*8/benchRows/benchCols, "bits/weight")
-		})
-	})
+		}
+	}
+	b.ReportMetric(float64(b.N)*benchRows*benchCols/b.Elapsed().Seconds()/1e9, "Gweights/s")
+	b.ReportMetric(float64(bytes)*8/benchRows/benchCols, "bits/weight")
 }
 
 // BenchmarkDots: decoding and multiplying on one core, at about 2.0, 2.5 and
 // 3.0 bits per weight.
 func BenchmarkDots(b *testing.B) {
+	var cases []benchCase
 	for _, mode := range []Mode{Scalar, DQ} {
 		for _, c := range []struct {
 			bits   string
 			spread float64
-		}{{"2.0", 0.95}, {"2.5", 1.36}, {"3.0", 1.93}} {
-			benchDots(b, fmt.Sprintf("mode=%v/bits=%s", mode, c.bits), benchSample(b, mode, c.spread, 0))
+		}{{"2.0", 0.88}, {"2.5", 1.27}, {"3.0", 1.81}} {
+			cases = append(cases, benchCase{
+				fmt.Sprintf("mode=%v/bits=%s", mode, c.bits),
+				sync.OnceValue(func() *sample { return benchSample(b, mode, c.spread, 0) }),
+			})
 		}
 	}
+	benchDots(b, cases)
 }
 
 // BenchmarkOutliers is BenchmarkDots at 2.5 bits with an outlier among so many
 // weights.
 func BenchmarkOutliers(b *testing.B) {
+	var cases []benchCase
 	for _, every := range []int{1000, 200} {
-		benchDots(b, fmt.Sprintf("mode=dq/every=%d", every), benchSample(b, DQ, 1.36, every))
+		cases = append(cases, benchCase{
+			fmt.Sprintf("mode=dq/every=%d", every),
+			sync.OnceValue(func() *sample { return benchSample(b, DQ, 1.27, every) }),
+		})
 	}
+	benchDots(b, cases)
 }
 
 // BenchmarkEncode codes levels that are given.
