@@ -35,6 +35,7 @@ type Sampler struct {
 	drawn  uint64               // tokens drawn so far
 	raw    []float32            // logits as they came; only if log-probabilities are asked for
 	radix  radix
+	sums   []float64 // of the blocks of probabilities
 }
 
 // occurrence counts one token of the request.
@@ -141,28 +142,54 @@ func (s *Sampler) draw(logits []float32) (int32, error) {
 	if p.Temperature < minTemperature {
 		return int32(best), nil
 	}
-	inverse := 1 / p.Temperature
-	for i, l := range logits {
-		logits[i] = (l - top) * inverse
+	if p.Temperature != 1 {
+		inverse := 1 / p.Temperature
+		for i, l := range logits {
+			logits[i] = (l - top) * inverse
+		}
+		top = 0
 	}
-	kern.ExpInto(logits, logits, 0)
+	kern.ExpInto(logits, logits, top)
 	logits[best] = 1 // exactly: the likeliest survives every cut
 	s.truncate(logits)
+	return int32(s.pick(logits)), nil
+}
+
+// sumBlock is how many probabilities pick adds up before it looks among them.
+const sumBlock = 256
+
+// pick draws an index in proportion to probs, of which one at least is not 0.
+func (s *Sampler) pick(probs []float32) int {
+	s.sums = s.sums[:0]
 	total := 0.0
-	for _, v := range logits {
-		total += float64(v)
+	for rest := probs; len(rest) > 0; {
+		n := min(sumBlock, len(rest))
+		sum := massOf(rest[:n])
+		s.sums, rest = append(s.sums, sum), rest[n:]
+		total += sum
 	}
-	u, sum, id := s.uniform()*total, 0.0, best
-	for i, v := range logits {
+	u, at, before, sum := s.uniform()*total, 0, 0.0, 0.0
+	for b, v := range s.sums {
 		if v == 0 {
 			continue
 		}
-		id = i
+		at, before = b*sumBlock, sum
+		if sum += v; sum > u {
+			break
+		}
+	}
+	id := at
+	sum = before
+	for i, v := range probs[at:] { // beyond the block only if rounding says so
+		if v == 0 {
+			continue
+		}
+		id = at + i
 		if sum += float64(v); sum > u {
 			break
 		}
 	}
-	return int32(id), nil
+	return id
 }
 
 // uniform returns the number in [0, 1) that decides the next draw. Each draw
@@ -218,11 +245,7 @@ func (s *Sampler) truncate(probs []float32) {
 		s.radix.keep(probs, float64(p.TopK), tokens)
 	}
 	if p.TopP < 1 {
-		total := 0.0
-		for _, v := range probs {
-			total += float64(v)
-		}
-		s.radix.keep(probs, float64(p.TopP)*total, mass)
+		s.radix.keep(probs, float64(p.TopP)*massOf(probs), mass)
 	}
 	if p.MinP > 0 {
 		for i, v := range probs {
@@ -233,10 +256,25 @@ func (s *Sampler) truncate(probs []float32) {
 	}
 }
 
+// massOf returns the sum of probs, in four parts that do not wait for each other.
+func massOf(probs []float32) float64 {
+	var a, b, c, d float64
+	for ; len(probs) >= 4; probs = probs[4:] {
+		a += float64(probs[0])
+		b += float64(probs[1])
+		c += float64(probs[2])
+		d += float64(probs[3])
+	}
+	for _, v := range probs {
+		a += float64(v)
+	}
+	return (a + b) + (c + d)
+}
+
 // maximum returns the first largest logit, or an error if no softmax exists.
 func maximum(logits []float32) (int, float32, error) {
 	for i, l := range logits {
-		if l != l || l > math.MaxFloat32 {
+		if !(l <= math.MaxFloat32) { // NaN too
 			return 0, 0, fmt.Errorf("sample: logit %d is %v", i, l)
 		}
 	}

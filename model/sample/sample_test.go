@@ -395,3 +395,37 @@ func BenchmarkNext(b *testing.B) {
 		})
 	}
 }
+
+// TestPick compares draws by blocks with a walk over single probabilities,
+// where whole blocks, the last ones too, may have none.
+func TestPick(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := range 200 {
+		probs := make([]float32, 1+r.IntN(6*sumBlock))
+		for b := 0; b < len(probs); b += 100 {
+			if r.IntN(3) == 0 {
+				for i := b; i < min(b+100, len(probs)); i++ {
+					probs[i] = float32(r.IntN(3)) / 2 // exact sums
+				}
+			}
+		}
+		probs[r.IntN(len(probs))] = 1
+		s := newSampler(t, model.Sampling{Temperature: 1, TopP: 1, RepeatPenalty: 1, Seed: uint64(n)}, nil, len(probs))
+		for range 20 {
+			total, sum, want := 0.0, 0.0, 0
+			for _, v := range probs {
+				total += float64(v)
+			}
+			for i, v := range probs {
+				if sum += float64(v); sum > s.uniform()*total {
+					want = i
+					break
+				}
+			}
+			if got := s.pick(probs); got != want {
+				t.Fatalf("%d probabilities, draw %d: picked %d, want %d", len(probs), s.drawn, got, want)
+			}
+			s.drawn++
+		}
+	}
+}
