@@ -84,3 +84,21 @@ func TestVectors(t *testing.T) { testVectors(t, "testdata") }
 
 // TestSharedVectors decodes the full set, which is kept beside the repository.
 func TestSharedVectors(t *testing.T) { testVectors(t, "../../../shared/vvc") }
+
+// TestRandomSyntax decodes pictures of random syntax (testdata/README.md) and relies on their picture hashes.
+func TestRandomSyntax(t *testing.T) {
+	frames := 0
+	err := Decode(readStream(t, "random"), Options{}, func(f *Frame) error {
+		if !f.HashChecked {
+			t.Errorf("frame %d has no picture hash", frames)
+		}
+		frames++
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("after %d frames: %v", frames, err)
+	}
+	if want := 38; frames != want {
+		t.Errorf("%d frames, want %d", frames, want)
+	}
+}
