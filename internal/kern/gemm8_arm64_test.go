@@ -23,3 +23,25 @@ func TestMulKernels(t *testing.T) {
 		}
 	}
 }
+
+// TestMulNibbles does so for weights in nibbles.
+func TestMulNibbles(t *testing.T) {
+	for name, nib := range nibbleKinds() {
+		t.Run(name, func(t *testing.T) {
+			const rows, groups = 13, 3
+			r := rng(rows)
+			w := guarded[byte](t, nib.BlockBytes(rows, groups), true)
+			for i := range w {
+				w[i] = byte(r.Uint32())
+			}
+			x := guarded[int8](t, groups*lanes, true)
+			for i := range x {
+				x[i] = int8(r.IntN(255) - 127)
+			}
+			got, want := guarded[int32](t, rows, true), make([]int32, rows)
+			dotsNibblesMul(&got[0], &w[0], &x[0], rows, groups, nib)
+			dotsNibblesGeneric(want, w, x, groups, nib)
+			wantEqual(t, "product", got, want)
+		})
+	}
+}

@@ -114,6 +114,7 @@ func dot64(a, b []float32) (sum, mag float64) {
 
 func TestShortOperandPanics(t *testing.T) {
 	f, h, i32, u8, i8 := make([]float32, 8), make([]uint16, 8), make([]int32, 8), make([]byte, 128), make([]int8, 128)
+	nib := nibbleKinds()["dependent/planes=0"]
 	for name, call := range map[string]func(){
 		"Dot":              func() { Dot(f, f[:7:7]) },
 		"Axpy":             func() { Axpy(f, 1, f[:7:7]) },
@@ -135,6 +136,12 @@ func TestShortOperandPanics(t *testing.T) {
 		"DotsU8S8":         func() { DotsU8S8(i32[:3], u8, i8, 3, 64) },
 		"DotsU8S8 cols":    func() { DotsU8S8(i32, u8, i8, 1, 63) },
 		"MatMulU8S8":       func() { MatMulU8S8(i32, u8, i8[:127:127], 2, 64, 2, 64) },
+		"DotsNibbles":      func() { DotsNibbles(i32, u8, i8, 4, 1, nib) },
+		"DotsNibbles dst":  func() { DotsNibbles(i32[:1:1], u8, i8, 2, 1, nib) },
+		"DotsNibbles x":    func() { DotsNibbles(i32, u8, i8[:63:63], 2, 1, nib) },
+		"DotsNibbles wide": func() { DotsNibbles(i32, u8, i8, 0, 5, nib) },
+		"ExpandNibbles":    func() { ExpandNibbles(make([]byte, 127), u8, 2, 1, nib) },
+		"Pack":             func() { nib.Pack(u8, u8[:127:127], make([]byte, 64), 2, 1) },
 		"MatMulU8S8 ldx":   func() { MatMulU8S8(i32, u8, i8, 2, 64, 2, 32) },
 	} {
 		func() {
@@ -151,6 +158,7 @@ func TestShortOperandPanics(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	f, h, i32 := make([]float32, 4096), make([]uint16, 4096), make([]int32, 4096)
 	u8, i8 := make([]byte, 64*100), make([]int8, 64*100)
+	nib := nibbleKinds()["dependent/planes=1"]
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		n := testing.AllocsPerRun(2, func() {
 			Dot(f[:99], f)
@@ -173,6 +181,8 @@ func TestNoAllocation(t *testing.T) {
 			AccumulateCentered(f[:99], i32, 3, 1)
 			DotsU8S8(i32, u8, i8, 7, 64)
 			MatMulU8S8(i32, u8, i8, 37, 64, 19, 64)
+			DotsNibbles(i32, u8, i8, 17, 3, nib)
+			ExpandNibbles(u8[:17*3*64], u8[17*3*64:], 17, 3, nib)
 		})
 		if n != 0 {
 			t.Errorf("%v allocations", n)
