@@ -1,0 +1,154 @@
+package llama
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lamina-llm/lamina/internal/cpu"
+	"github.com/lamina-llm/lamina/internal/cpu/cputest"
+	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/model"
+)
+
+// attention runs the attention of n tokens after past ones alone and returns
+// its output; queries, keys and values depend on position and head only.
+func attention(t *testing.T, c Config, pageTokens, past, n, pool int) []float32 {
+	t.Helper()
+	m := newModel(t, c, free{config: c}, workers(pool), Options{MaxBatchTokens: n})
+	s := newSeq(t, c, past+n, pageTokens)
+	if _, err := s.Grow(past); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.enter([]Seq{{Tokens: make([]int32, n), KV: s}}); err != nil {
+		t.Fatal(err)
+	}
+	m.qkv, m.attended = make([]float32, n*c.QKV()), make([]float32, n*c.Heads*c.HeadDim)
+	for pos := range past + n {
+		q, k, v := attentionInput(c, pos)
+		for h := range c.KVHeads {
+			key, value := s.At(pos, 0, h)
+			kern.F32ToF16(key, k[h*c.HeadDim:])
+			kern.F32ToF16(value, v[h*c.HeadDim:])
+		}
+		if pos >= past {
+			copy(m.qkv[(pos-past)*c.QKV():], q)
+		}
+	}
+	m.each(len(m.spans), m.attention, m.row.attend)
+	return m.attended
+}
+
+func attentionInput(c Config, pos int) (q, k, v []float32) {
+	r := rand.New(rand.NewPCG(7, uint64(pos)))
+	draw := func(n int, scale float64) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64() * scale)
+		}
+		return x
+	}
+	q = draw(c.Heads*c.HeadDim, 2/math.Sqrt(float64(c.HeadDim)))
+	// Keys grow, so that the largest score often is in a late block.
+	return q, draw(c.KVHeads*c.HeadDim, 1+float64(pos)/200), draw(c.KVHeads*c.HeadDim, 1)
+}
+
+// TestAttention compares with softmax(q K) V in float64, and, bit for bit,
+// prompts in one piece with single tokens, other pages and other pools.
+func TestAttention(t *testing.T) {
+	const tokens = 300 // two whole blocks and a part
+	for _, shape := range [][3]int{{3, 1, 64}, {4, 4, 8}, {8, 1, 16}, {14, 2, 20}} {
+		c := Config{Hidden: 8, Intermediate: 8, Layers: 1, Heads: shape[0], KVHeads: shape[1], HeadDim: shape[2], Vocab: 8, MaxContext: 512,
+			NormEps: 1e-5, RopeTheta: 1e4, BOS: -1}
+		width := c.Heads * c.HeadDim
+		want := exactAttention(c, tokens)
+		cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+			whole := attention(t, c, 0, 0, tokens, 1)
+			for i, got := range whole {
+				if d := math.Abs(float64(got) - want[i]); !(d <= 2e-5) {
+					t.Fatalf("%v: token %d element %d is %v, want %v", shape, i/width, i%width, got, want[i])
+				}
+			}
+			for _, part := range []struct{ pageTokens, past, n, pool int }{
+				{32, 0, tokens, 5}, {4, 0, tokens, 2}, {200, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {5, 127, 1, 1}, {32, 299, 1, 4}, {7, 290, 9, 16},
+			} {
+				got := attention(t, c, part.pageTokens, part.past, part.n, part.pool)
+				for i, v := range got {
+					if w := whole[part.past*width+i]; math.Float32bits(v) != math.Float32bits(w) {
+						t.Fatalf("%v, %+v: token %d element %d is %v, in one piece %v", shape, part, part.past+i/width, i%width, v, w)
+					}
+				}
+			}
+		})
+	}
+}
+
+// exactAttention is the definition.
+func exactAttention(c Config, tokens int) []float64 {
+	var keys, values [][]float32
+	var out []float64
+	round := func(x []float32) []float32 {
+		half := make([]uint16, len(x))
+		kern.F32ToF16(half, x)
+		kern.F16ToF32(x, half)
+		return x
+	}
+	d, group := c.HeadDim, c.Heads/c.KVHeads
+	for pos := range tokens {
+		q, k, v := attentionInput(c, pos)
+		keys, values = append(keys, round(k)), append(values, round(v))
+		for h := range c.Heads {
+			at, sum, y := h/group*d, 0.0, make([]float64, d)
+			for j := range keys {
+				score := 0.0
+				for i := range d {
+					score += float64(q[h*d+i]) * float64(keys[j][at+i])
+				}
+				p := math.Exp(score) // scores stay far below 700
+				sum += p
+				for i := range d {
+					y[i] += p * float64(values[j][at+i])
+				}
+			}
+			for i := range d {
+				out = append(out, y[i]/sum)
+			}
+		}
+	}
+	return out
+}
+
+// TestSpans checks that the tasks of a batch cover every token and head once,
+// and that no worker's rows overflow.
+func TestSpans(t *testing.T) {
+	for _, heads := range [][2]int{{9, 3}, {32, 32}, {128, 1}, {7, 1}} {
+		for _, workers := range []int{1, 2, 16} {
+			c := Config{Heads: heads[0], KVHeads: heads[1], HeadDim: 2}
+			m := &Model{config: c, workers: attenders(c, model.Serial{})}
+			for _, n := range []int{1, 2, 16, 65, 512} {
+				m.spans = m.spans[:0]
+				m.plan(3, n, 10, c.spanTokens(n, workers))
+				covered := map[[2]int]int{}
+				for _, s := range m.spans {
+					if rows := s.tokens * c.Heads / c.KVHeads; rows > len(m.workers[0].sum) {
+						t.Fatalf("%v: a span of %d rows", heads, rows)
+					}
+					if want := 10 + s.token - 3 + s.tokens; s.keys != want {
+						t.Errorf("%v: span %+v should see %d keys", heads, s, want)
+					}
+					for i := range s.tokens {
+						covered[[2]int{s.token + i, s.head}]++
+					}
+				}
+				for k, times := range covered {
+					if times != 1 || k[0] < 3 || k[0] >= 3+n {
+						t.Fatalf("%v, %d tokens: token %d of head %d is done %d times", heads, n, k[0], k[1], times)
+					}
+				}
+				if len(covered) != n*c.KVHeads {
+					t.Errorf("%v, %d tokens: %d rows of heads covered", heads, n, len(covered))
+				}
+			}
+		}
+	}
+}
