@@ -83,11 +83,12 @@ func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int)
 	if err := c.decode(w, band*c.coded.Blocks()+block); err != nil {
 		return err
 	}
-	r0, r1 := c.coded.Band(band)
+	r0, _ := c.coded.Band(band)
 	p0, _ := c.coded.Block(block)
 	c.patch(w, r0, p0)
-	for lo := r0; lo < r1; lo += c.block {
-		c.multiply(dst, a, w, w.dots, block, r0, lo, min(lo+c.block, r1))
+	b0, b1 := c.bandBlocks(band)
+	for b := b0; b < b1; b++ {
+		c.multiply(dst, a, w, w.dots, block, r0, b)
 	}
 	return nil
 }
@@ -141,12 +142,12 @@ func (c *Coded) byRound(dst []float32, a *activations) {
 			for j < round && (first+j)/m.Blocks() == band {
 				j++
 			}
-			r0, r1 := m.Band(band)
+			r0, _ := m.Band(band)
+			b0, b1 := c.bandBlocks(band)
 			from := i
-			ws.pool.For((r1-r0+c.block-1)/c.block, func(worker, b int) {
-				lo := r0 + b*c.block
+			ws.pool.For(b1-b0, func(worker, b int) {
 				for k := from; k < j; k++ {
-					c.multiply(dst, a, &ws.worker[k], ws.worker[worker].dots, (first+k)%m.Blocks(), r0, lo, min(lo+c.block, r1))
+					c.multiply(dst, a, &ws.worker[k], ws.worker[worker].dots, (first+k)%m.Blocks(), r0, b0+b)
 				}
 			})
 			i = j
@@ -185,9 +186,10 @@ func (c *Coded) patch(w *worker, r0, p0 int) {
 	w.sparse = rest
 }
 
-// multiply adds the products of rows [lo, hi) of the decoded chunk in w, whose
+// multiply adds the products of row block b of the decoded chunk in w, whose
 // band starts at row r0, to dst.
-func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, lo, hi int) {
+func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, b int) {
+	lo, hi := c.rowRange(b)
 	p0, p1 := c.coded.Block(block)
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.columns(p)

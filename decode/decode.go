@@ -53,7 +53,10 @@ type Matrix struct {
 	perm   []uint32  // matrix column of each coded column; nil is the identity
 	zero   int32
 	start  []int // first column of each panel; one more at the end
-	block  int   // rows of a row block
+
+	low     []int32 // first row of each row block; one more at the end
+	perBand int     // row blocks of a band that is not the last
+	step    int     // rows of a block
 }
 
 // NewMatrix reads the side information of a matrix coded by "rans1". It keeps
@@ -63,10 +66,8 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matrix{coded: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero(), block: rowBlock}
-	if rows < 32*rowBlock {
-		m.block = rowBlock / 2 // enough blocks for several workers
-	}
+	m := &Matrix{coded: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero()}
+	m.shareRows()
 	for p := range m.layout.Panels() {
 		c0, _ := m.layout.Columns(p)
 		m.start = append(m.start, c0)
@@ -174,31 +175,40 @@ func (m *Matrix) quantiseOne(a *activations, x, buf []float32, t int) {
 // the rows of each band, so that no block spans two of them.
 const rowBlock = 64
 
-// rowBlocks returns the number of row blocks.
-func (m *Matrix) rowBlocks() int {
-	last := m.coded.Bands() - 1
-	r0, r1 := m.coded.Band(last)
-	return last*m.blocksPerBand() + (r1-r0+m.block-1)/m.block
+// shareRows fixes the row blocks.
+func (m *Matrix) shareRows() {
+	step := rowBlock
+	if m.layout.Rows < 32*rowBlock {
+		step /= 2 // enough blocks for several workers
+	}
+	for band := range m.coded.Bands() {
+		r0, r1 := m.coded.Band(band)
+		for r := r0; r < r1; r += step {
+			m.low = append(m.low, int32(r))
+		}
+		if band == 0 {
+			m.perBand = len(m.low)
+		}
+	}
+	m.low = append(m.low, int32(m.layout.Rows))
+	m.step = step
 }
 
-// blocksPerBand returns the number of row blocks in a band that is not the last.
-func (m *Matrix) blocksPerBand() int {
-	r0, r1 := m.coded.Band(0)
-	return (r1 - r0 + m.block - 1) / m.block
-}
+// rowBlocks returns the number of row blocks.
+func (m *Matrix) rowBlocks() int { return len(m.low) - 1 }
 
 // rowRange returns the rows [lo, hi) of row block b.
-func (m *Matrix) rowRange(b int) (lo, hi int) {
-	per := m.blocksPerBand()
-	r0, r1 := m.coded.Band(b / per)
-	lo = r0 + b%per*m.block
-	return lo, min(lo+m.block, r1)
+func (m *Matrix) rowRange(b int) (lo, hi int) { return int(m.low[b]), int(m.low[b+1]) }
+
+// bandBlocks returns the row blocks [b0, b1) of a band.
+func (m *Matrix) bandBlocks(band int) (b0, b1 int) {
+	return band * m.perBand, min((band+1)*m.perBand, m.rowBlocks())
 }
 
 // blockOf returns the row block of row r.
 func (m *Matrix) blockOf(r int) int {
 	band := m.coded.Side().Band
-	return r/band*m.blocksPerBand() + r%band/m.block
+	return r/band*m.perBand + r%band/m.step
 }
 
 // panel multiplies rows [lo, hi), given as levels of panel p above the level

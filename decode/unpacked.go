@@ -88,11 +88,12 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 		}
 		band := i / m.coded.Blocks()
 		r0, _ := m.coded.Band(band)
+		b0, b1 := m.bandBlocks(band)
 		p0, p1 := m.coded.Block(i % m.coded.Blocks())
 		for p := p0; p < p1; p++ {
 			var state [tile.MaxWidth]uint8
 			c0, c1 := m.columns(p)
-			for b := band * m.blocksPerBand(); b < min((band+1)*m.blocksPerBand(), m.rowBlocks()); b++ {
+			for b := b0; b < b1; b++ {
 				lo, hi := m.rowRange(b)
 				levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
 				u.format.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
@@ -107,8 +108,8 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 // cells returns the bytes of a panel in a row block.
 func (u *Unpacked) cells(b, p int) []byte {
 	lo, hi := u.rowRange(b)
-	g0, g1 := u.layout.Panel(p)
-	f, groups := u.format, u.layout.Groups()
+	g0, g1, groups := u.start[p]/tile.Lanes, u.start[p+1]/tile.Lanes, u.start[u.panels()]/tile.Lanes
+	f := u.format
 	at := b*f.BlockBytes(0, groups) + lo*f.RowBytes(groups) + f.BlockBytes(hi-lo, g0)
 	return u.packed[at : at+f.BlockBytes(hi-lo, g1-g0)]
 }
