@@ -40,6 +40,7 @@ type scratch struct {
 	res      [3][64 * 64]int32
 	block    [64 * 64]int32
 	tmp      [64 * 64]int32
+	work     transformWork
 	ref      refBuffer
 	cclm     cclmBuffer
 	mip      [64 * 64]int32

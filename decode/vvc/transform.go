@@ -42,31 +42,27 @@ func (d *sliceDecoder) inverseTransform(block []int32, w, h int, hor, ver transf
 		}
 		return
 	}
-	var in, out [64]int32
+	work := &d.scratch.work
+	out := &work.out
 	switch {
 	case h == 1:
-		copy(in[:], block[:maxX+1])
-		transform1D(out[:w], in[:w], hor, maxX)
+		work.transform(out[:w], block, 1, hor, maxX)
 		roundShift(block[:w], out[:w], shift+1)
 		return
 	case w == 1:
-		copy(in[:], block[:maxY+1])
-		transform1D(out[:h], in[:h], ver, maxY)
+		work.transform(out[:h], block, 1, ver, maxY)
 		roundShift(block[:h], out[:h], shift+1)
 		return
 	}
 	tmp := &d.scratch.tmp
 	for x := range maxX + 1 {
-		for y := range maxY + 1 {
-			in[y] = block[y*w+x]
-		}
-		transform1D(out[:h], in[:h], ver, maxY)
+		work.transform(out[:h], block[x:], w, ver, maxY)
 		for y, v := range out[:h] {
-			tmp[y*w+x] = min(max((v+64)>>7, coefMin), coefMax)
+			tmp[(y*w+x)&(len(tmp)-1)] = min(max((v+64)>>7, coefMin), coefMax)
 		}
 	}
 	for y := range h {
-		transform1D(out[:w], tmp[y*w:y*w+w], hor, maxX)
+		work.transform(out[:w], tmp[y*w:], 1, hor, maxX)
 		roundShift(block[y*w:y*w+w], out[:w], shift)
 	}
 }
@@ -78,63 +74,91 @@ func roundShift(dst, src []int32, shift int) {
 	}
 }
 
-// transform1D computes the inverse transform of in, whose length is a power of two, given that inputs beyond last are
-// zero (and not read).
-func transform1D(out, in []int32, kind transformKind, last int) {
+// transformWork is the memory of one-dimensional transforms, kept to save clearing it.
+type transformWork struct {
+	out  [64]int32
+	in   [7][32]int32 // inputs of a matrix product, by log2 of the transform size
+	even [7][32]int32 // outputs of the half-size transform
+}
+
+// transform computes the inverse transform of len(out) coefficients, step apart in in. Coefficients beyond last are zero
+// and not read.
+func (t *transformWork) transform(out, in []int32, step int, kind transformKind, last int) {
 	if kind == dctII {
-		inverseDCT2(out, in, last)
+		t.dct2(out, in, step, last)
 		return
 	}
-	m := &dst7[log2(len(in))-2]
+	m := &dst7[log2(len(out))-2]
 	if kind == dctVIII {
-		m = &dct8[log2(len(in))-2]
+		m = &dct8[log2(len(out))-2]
 	}
-	clear(out)
+	v := &t.in[0]
 	for k := range last + 1 {
-		v := in[k]
-		if v == 0 {
-			continue
-		}
-		for i, c := range m[k][:len(out)] {
-			out[i] += v * c
-		}
+		v[k&31] = in[k*step]
+	}
+	mulRows(out, m, v, last+1)
+}
+
+// dct2 splits an n-point transform into the n/2-point transform of the even inputs and a matrix product of the odd ones.
+func (t *transformWork) dct2(out, in []int32, step, last int) {
+	n := len(out)
+	if n <= 4 {
+		smallDCT2(out, in, step, last)
+		return
+	}
+	l := log2(n)
+	even, odd := &t.even[l], &t.in[l]
+	t.dct2(even[:n/2], in, 2*step, last/2)
+	odds := (last + 1) / 2
+	for k := range odds {
+		odd[k&31] = in[(2*k+1)*step]
+	}
+	half := out[:n/2]
+	mulRows(half, &dct2Odd[l], odd, odds)
+	for i, o := range half {
+		e := even[i&31]
+		half[i] = e + o
+		out[n-1-i] = e - o
 	}
 }
 
-// inverseDCT2 splits an n-point transform into the n/2-point transform of the even inputs and a matrix product of the odd
-// ones.
-func inverseDCT2(out, in []int32, last int) {
-	n := len(in)
-	switch n {
+// smallDCT2 transforms up to four coefficients.
+func smallDCT2(out, in []int32, step, last int) {
+	a := 64 * in[0]
+	var b, c, d int32
+	if last > 0 {
+		b = in[step]
+	}
+	if last > 1 {
+		c = 64 * in[2*step]
+	}
+	if last > 2 {
+		d = in[3*step]
+	}
+	switch len(out) {
 	case 1:
-		out[0] = 64 * in[0]
-		return
+		out[0] = a
 	case 2:
-		a, b := 64*in[0], int32(0)
-		if last > 0 {
-			b = 64 * in[1]
+		out[0], out[1] = a+64*b, a-64*b
+	default:
+		o0, o1 := 83*b+36*d, 36*b-83*d
+		out[0], out[1], out[2], out[3] = a+c+o0, a-c+o1, a-c-o1, a+c-o0
+	}
+}
+
+// mulRows sets out to the product of the first n columns of m with in. len(out) is a multiple of four.
+func mulRows(out []int32, m *[32][32]int32, in *[32]int32, n int) {
+	for i := 0; i+4 <= len(out); i += 4 {
+		r0, r1, r2, r3 := &m[i&31], &m[(i+1)&31], &m[(i+2)&31], &m[(i+3)&31]
+		var s0, s1, s2, s3 int32
+		for k := range n {
+			v := in[k&31]
+			s0 += r0[k&31] * v
+			s1 += r1[k&31] * v
+			s2 += r2[k&31] * v
+			s3 += r3[k&31] * v
 		}
-		out[0], out[1] = a+b, a-b
-		return
-	}
-	var even, half, odd [32]int32
-	h := n / 2
-	for i := 0; 2*i <= last; i++ {
-		even[i] = in[2*i]
-	}
-	inverseDCT2(half[:h], even[:h], last/2)
-	odds := 0 // number of odd inputs
-	for ; 2*odds+1 <= last; odds++ {
-		odd[odds] = in[2*odds+1]
-	}
-	m := &dct2Odd[log2(n)]
-	for i := range h {
-		sum := int32(0)
-		row := m[i][:odds]
-		for k, c := range row {
-			sum += c * odd[k]
-		}
-		out[i] = half[i] + sum
-		out[n-1-i] = half[i] - sum
+		o := out[i : i+4]
+		o[0], o[1], o[2], o[3] = s0, s1, s2, s3
 	}
 }

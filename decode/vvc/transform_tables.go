@@ -49,8 +49,8 @@ func dct2Cos(k int) int32 {
 	return sign * dct2Column[k]
 }
 
-// dst7 and dct8 are the matrices of the 4- to 32-point DST-VII and DCT-VIII, by log2 of the size minus 2: row k holds
-// basis function k.
+// dst7 and dct8 are the matrices of the inverse 4- to 32-point DST-VII and DCT-VIII, by log2 of the size minus 2: column k
+// holds basis function k.
 var dst7, dct8 = func() (s, c [4][32][32]int32) {
 	for l := range 4 {
 		n := 4 << l
@@ -65,13 +65,13 @@ var dst7, dct8 = func() (s, c [4][32][32]int32) {
 				}
 				a = min(a, period-a)
 				if a > 0 {
-					s[l][k][i] = sign * row[a-1]
+					s[l][i][k] = sign * row[a-1]
 				}
 			}
 			for i := range n {
-				c[l][k][i] = s[l][k][n-1-i]
+				c[l][i][k] = s[l][n-1-i][k]
 				if k&1 != 0 {
-					c[l][k][i] = -c[l][k][i]
+					c[l][i][k] = -c[l][i][k]
 				}
 			}
 		}

@@ -13,7 +13,7 @@ func basis(kind transformKind, n int) [][]int32 {
 		in := make([]int32, n)
 		in[k] = 1
 		m[k] = make([]int32, n)
-		transform1D(m[k], in, kind, k)
+		new(transformWork).transform(m[k], in, 1, kind, k)
 	}
 	return m
 }
@@ -68,6 +68,7 @@ func TestTransformDefinition(t *testing.T) {
 // coefficient.
 func TestTransformLinear(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
+	var work transformWork
 	for kind, sizes := range transformSizes {
 		for _, n := range sizes {
 			m := basis(kind, n)
@@ -79,7 +80,7 @@ func TestTransformLinear(t *testing.T) {
 				for k := last + 1; k < n; k++ {
 					in[k] = 12345 // must not be read
 				}
-				transform1D(out, in, kind, last)
+				work.transform(out, in, 1, kind, last)
 				for i := range n {
 					want := int32(0)
 					for k := range last + 1 {
