@@ -35,6 +35,10 @@ const embedBand = 512
 // divergence at equal steps (docs/BENCHMARKS.md).
 const tiedBits = 0.9
 
+// qkvBits is how much finer queries, keys and values are coded than the rest of
+// a layer: they are a tenth of its weights, and attention sharpens their errors.
+const qkvBits = 0.5
+
 // foldPower says which part of a norm's weight g goes into the columns of the
 // matrix behind it: |g|^foldPower; the norm keeps the rest. A column that meets
 // large activations so gets a finer step. All of it would be right if the
@@ -60,7 +64,7 @@ func (p *packer) matrices() []*matrix {
 	for i := range c.Layers {
 		hf, own := fmt.Sprintf("model.layers.%d.", i), fmt.Sprintf("layers.%d.", i)
 		list = append(list,
-			new(own+"qkv", c.QKV(), c.Hidden, 1, hf+"input_layernorm.weight",
+			new(own+"qkv", c.QKV(), c.Hidden, math.Exp2(-qkvBits), hf+"input_layernorm.weight",
 				hf+"self_attn.q_proj.weight", hf+"self_attn.k_proj.weight", hf+"self_attn.v_proj.weight"),
 			new(own+"out", c.Hidden, c.Heads*c.HeadDim, 1, "", hf+"self_attn.o_proj.weight"),
 			new(own+"gate_up", 2*c.Intermediate, c.Hidden, 1, hf+"post_attention_layernorm.weight",
