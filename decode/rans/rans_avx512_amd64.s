@@ -29,6 +29,8 @@
 //	R15       class of the next row        R14 temporary
 //	Z0-Z3 low state bytes, Z4-Z7 high state bytes, Z8-Z11 trellis states
 //	Z12 sum of the row's products, Z13 accumulates the level, Z16-Z22 temporaries
+//	Z25, Z26 the low bytes, the high bytes of the words of two registers
+//	K5 even lanes, K6 odd lanes
 //	Z27 transition table, Z28 bytes of 2, Z29 bytes of 1, Z31 words of 0x00ff
 
 // FIND(lo, off, z): z = symbol of each slot in lo, from the 256 bytes at off of
@@ -40,23 +42,23 @@
 	VPERMT2B  off+192(tab)(BX*1), lo, tmp; \
 	VMOVDQU8  tmp, K1, z
 
-// ADVANCE(lo, hi, ptr): x = f*(x>>8) + bias with f in Z17 and bias in Z18, for
-// the states in (hi, lo); then lanes below 256 shift in a byte, in lane order.
+// ADVANCE(lo, hi, ptr): x = f*(x>>8) + bias for the states in (hi, lo), even
+// lanes and odd lanes apart in words: f of even lanes is in Z19, of odd lanes,
+// in the upper bytes, in Z17, and the bias of all in Z18. Then lanes below 256
+// shift in a byte, in lane order.
 #define ADVANCE(lo, hi, ptr) \
-	VPANDQ     Z31, Z17, Z19; \
 	VPANDQ     Z31, hi, Z20; \
 	VPMULLW    Z20, Z19, Z19; \
-	VPSRLW     $8, Z17, Z17; \
-	VPSRLW     $8, hi, Z20; \
-	VPMULLW    Z20, Z17, Z17; \
+	VPANDNQ    hi, Z31, Z20; \
+	VPMULHUW   Z20, Z17, Z17; \
 	VPANDQ     Z31, Z18, Z20; \
 	VPADDW     Z20, Z19, Z19; \
 	VPSRLW     $8, Z18, Z18; \
 	VPADDW     Z18, Z17, Z17; \
-	VPSLLW     $8, Z17, lo; \
-	VPTERNLOGD $0xF8, Z19, Z31, lo; \
-	VPSRLW     $8, Z19, hi; \
-	VPTERNLOGD $0xF2, Z17, Z31, hi; \
+	VMOVDQA64  Z19, hi; \
+	VPERMT2B   Z17, Z26, hi; \
+	VMOVDQA64  Z19, lo; \
+	VPERMT2B   Z17, Z25, lo; \
 	VPTESTNMB  hi, hi, K2; \
 	VMOVDQU8   lo, K2, hi; \
 	VMOVDQU64  (ptr), Z20; \
@@ -102,7 +104,8 @@ done:
 flat: \
 	EMIT(n, store, done) \
 	VMOVDQU64  256(tab)(BX*1), Z17; \
-	VPSHUFB    Z16, Z17, Z17; \
+	VPSHUFB.Z  Z16, Z17, K5, Z19; \
+	VPSHUFB.Z  Z16, Z17, K6, Z17; \
 	VMOVDQU64  320(tab)(BX*1), Z18; \
 	VPSHUFB    Z16, Z18, Z18; \
 	VPSUBB     Z18, lo, Z18; \
@@ -134,7 +137,8 @@ flat: \
 emit: \
 	VPSHUFB    dq, Z27, dq; \
 	EMIT(n, store, done) \
-	VPERMB     512(tab)(BX*1), Z16, Z17; \
+	VPERMB.Z   512(tab)(BX*1), Z16, K5, Z19; \
+	VPERMB.Z   512(tab)(BX*1), Z16, K6, Z17; \
 	VPERMB     576(tab)(BX*1), Z16, Z18; \
 	VPSUBB     Z18, lo, Z18; \
 	ADVANCE(lo, hi, ptr)
@@ -194,7 +198,12 @@ emit: \
 	MOVL         $0x00ff00ff, R14; \
 	VPBROADCASTD R14, Z31; \
 	MOVL         $0x01010101, R14; \
-	VPBROADCASTD R14, Z29
+	VPBROADCASTD R14, Z29; \
+	VMOVDQU64    evens<>(SB), Z25; \
+	VPADDB       Z29, Z25, Z26; \
+	MOVQ         $0x5555555555555555, R14; \
+	KMOVQ        R14, K5; \
+	KNOTQ        K5, K6
 
 #define FINISH \
 	VMOVDQU64 Z0, LO+0(AX); \
@@ -219,6 +228,17 @@ emit: \
 	CMOVQLT R14, CX; \
 	SUBQ    CX, ROWS(AX)
 
+// Bytes 0, 2, 4 ... of two registers in turn.
+DATA evens<>+0(SB)/8, $0x4606440442024000
+DATA evens<>+8(SB)/8, $0x4e0e4c0c4a0a4808
+DATA evens<>+16(SB)/8, $0x5616541452125010
+DATA evens<>+24(SB)/8, $0x5e1e5c1c5a1a5818
+DATA evens<>+32(SB)/8, $0x6626642462226020
+DATA evens<>+40(SB)/8, $0x6e2e6c2c6a2a6828
+DATA evens<>+48(SB)/8, $0x7636743472327030
+DATA evens<>+56(SB)/8, $0x7e3e7c3c7a3a7838
+GLOBL evens<>(SB), RODATA|NOPTR, $64
+
 // func rowsScalarAVX512(a *kernelArgs)
 TEXT ·rowsScalarAVX512(SB), NOSPLIT, $8-8
 	BEGIN
@@ -230,6 +250,7 @@ block:
 	LEAQ  SUMS(AX), R14
 	MOVQ  R14, sums-8(SP)
 
+	PCALIGN $64
 row:
 	MOVBLZX (R15), BX
 	INCQ    R15
@@ -297,6 +318,7 @@ block:
 	LEAQ  SUMS(AX), R14
 	MOVQ  R14, sums-8(SP)
 
+	PCALIGN $64
 row:
 	MOVBLZX (R15), BX
 	INCQ    R15
