@@ -89,7 +89,7 @@ var alfTranspose = [4][12]uint8{
 	{9, 8, 10, 4, 3, 7, 11, 5, 1, 0, 2, 6},
 }
 
-// alfClip holds clipping limits by bit depth minus 8 and clip index (table 8.8.5.2).
+// alfClip holds clipping limits by bit depth minus 8 and clip index (semantics of alf_luma_clip_idx).
 var alfClip = [3][4]int32{{256, 32, 8, 2}, {512, 64, 16, 4}, {1024, 128, 32, 8}}
 
 // clipPair returns the sum of two neighbour differences, each limited to [-c, c].

@@ -65,7 +65,7 @@ const (
 	numContexts       = 332
 )
 
-// contextInit holds, per context, initValue for I slices (initType 0) and shiftIdx (H.266 tables 52 to 126).
+// contextInit holds, per context, initValue for I slices (initType 0) and shiftIdx (clause 9.3.2.2).
 var contextInit = [numContexts][2]uint8{
 	// ctxSplitFlag
 	{19, 12}, {28, 13}, {38, 8}, {27, 8}, {29, 13}, {38, 12}, {20, 5}, {30, 9}, {31, 9},

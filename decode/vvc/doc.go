@@ -1,10 +1,11 @@
 // Package vvc decodes H.266/VVC (Rec. ITU-T H.266) video whose pictures are coded without inter prediction: the
 // Main 10 intra tool set, 8 to 10 bits, 4:0:0 and 4:2:0, in Annex B byte streams.
 //
-// It is the reader of weight planes stored as all-intra pictures. It is not a video player: pictures that use inter
-// prediction, palette mode, adaptive colour transform, 4:2:2 or 4:4:4 chroma, subpictures or scalable layers end
-// decoding with an error that wraps [ErrUnsupported] and names the feature. Nothing is concealed: a stream either
-// decodes exactly as the standard says or returns an error. Picture hashes carried in SEI messages are verified.
+// It is the reader of weight planes stored as all-intra pictures. It is not a video player: inter prediction, palette
+// mode, adaptive colour transform, 4:2:2 and 4:4:4 chroma, virtual boundaries, gradual decoder refresh and more than
+// one subpicture end decoding with an error that wraps [ErrUnsupported] and names the feature. Of a layered stream only
+// the base layer is decoded. Nothing is concealed: a stream either decodes exactly as the standard says or returns an
+// error. Picture hashes carried in SEI messages are verified.
 //
 // The input is untrusted. Every size is checked against [Options] before memory is allocated for it, decoding work is
 // bounded by picture area, and malformed streams return an error that wraps [ErrInvalid].
@@ -12,8 +13,9 @@
 // A [Decoder] owns its buffers and reuses them between pictures and calls; it is not safe for concurrent use, but
 // any number of decoders may run at the same time. Package-level tables are read-only after initialisation.
 //
-// File order follows the bitstream: nal.go and bitreader.go, the parameter sets (sps.go, pps.go, aps.go,
-// picheader.go, slice.go), slice data (ctu.go, partition.go, cu.go, tu.go, residual.go on top of cabac.go),
-// reconstruction (recon.go, intra_*.go, quant.go, transform.go, lfnst.go, lmcs.go), in-loop filters (deblock.go,
-// sao.go, alf.go) and output (output.go, hash.go). Clause numbers in comments refer to H.266 (04/2022).
+// File order follows the bitstream: nal.go and bitreader.go, the parameter sets and headers (ptl.go, sps.go, pps.go,
+// aps.go, scaling.go, picheader.go, slice.go), slice data (ctu.go, partition.go, cu.go, tu.go, residual.go,
+// residual_ts.go and scan.go on top of cabac.go), reconstruction (recon.go, intra_*.go, ibc.go, quant.go, transform.go,
+// lfnst.go, lmcs.go), in-loop filters (deblock*.go, sao.go, alf*.go) and output (picture.go, frame.go, hash.go), with
+// decoder.go above them. Clause numbers in comments refer to H.266 (04/2022).
 package vvc
