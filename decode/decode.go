@@ -29,7 +29,9 @@ import (
 // Pool runs f(worker, i) for i in [0, n) and waits. No two concurrent calls
 // share a worker.
 type Pool interface {
+	// Workers returns the number of workers, at least one.
 	Workers() int
+	// For runs the n parts and returns when all are done.
 	For(n int, f func(worker, i int))
 }
 

@@ -24,7 +24,9 @@ type Linear interface {
 // when all are done. worker is in [0, Workers()) and no two concurrent calls
 // of f share it, so it indexes per-worker scratch. f must not call For.
 type Pool interface {
+	// Workers returns the number of workers, at least one.
 	Workers() int
+	// For runs the n parts and returns when all are done.
 	For(n int, f func(worker, i int))
 }
 

@@ -21,6 +21,7 @@ import (
 // written again: they may be kept. A slow client makes yield block, up to the
 // write timeout. Concurrent calls are allowed.
 type Generator interface {
+	// Generate yields the events of one request.
 	Generate(ctx context.Context, r model.Request) iter.Seq2[model.Event, error]
 }
 
@@ -43,6 +44,7 @@ type Text interface {
 // order that the template refuses, say) and its text is shown to the client.
 // Safe for concurrent use.
 type Templater interface {
+	// Render returns the prompt of a conversation.
 	Render(messages []Message, o TemplateOptions) (prompt string, err error)
 }
 

@@ -198,7 +198,7 @@ func (s *Server) expireWrites() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.SetWriteDeadline(time.Now().Add(lastWrite)) // a closed one does not matter
+		_ = c.SetWriteDeadline(time.Now().Add(lastWrite)) // a closed one does not matter
 	}
 }
 

@@ -27,7 +27,9 @@ func main() {
 	flags := flag.NewFlagSet("serve", flag.ExitOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "where to listen")
 	step := flags.Duration("step", time.Millisecond, "time for a token")
-	flags.Parse(os.Args[2:])
+	if err := flags.Parse(os.Args[2:]); err != nil {
+		log.Fatal(err)
+	}
 	if err := run(*addr, *step); err != nil {
 		log.Fatal(err)
 	}

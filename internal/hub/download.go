@@ -237,7 +237,7 @@ func (p *puller) download(ctx context.Context, dir string, part *os.File, f *fil
 			have, progress = have+int64(n), true
 			report(have, total)
 		}
-		if readErr == io.EOF {
+		if errors.Is(readErr, io.EOF) {
 			break
 		}
 		if readErr != nil {
