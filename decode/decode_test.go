@@ -51,10 +51,15 @@ func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes in
 		}
 	}
 	var count [rans.Alphabet]int64
-	for range 10000 {
-		count[min(max(int(math.Round(r.NormFloat64()*1.3))+8, 0), 15)]++
+	used, edge := uint16(0xffff), 0
+	if !ordered { // few symbols far from zero
+		used, edge = 0x3ffc, 2
 	}
-	f, err := rans.FitTable(count, 0xffff)
+	draw := func() int { return min(max(int(math.Round(r.NormFloat64()*1.3))+8, edge), 15-edge) }
+	for range 10000 {
+		count[draw()]++
+	}
+	f, err := rans.FitTable(count, used)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +87,7 @@ func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes in
 			c0, c1 := l.Columns(p)
 			idx := make([]uint8, (r1-r0)*(c1-c0))
 			for k := range idx {
-				idx[k] = uint8(min(max(int(math.Round(r.NormFloat64()*1.3))+8, 0), 15)<<planes + r.IntN(1<<planes))
+				idx[k] = uint8(draw()<<planes + r.IntN(1<<planes))
 			}
 			var list []rans.Outlier
 			for k := 7; k < len(idx) && k%(c1-c0) < cols-c0; k += 97 {
@@ -134,6 +139,16 @@ func TestApply(t *testing.T) {
 					testApply(t, c.rows, c.cols, c.band, c.depth, mode, planes, ordered)
 				})
 			}
+		}
+	}
+}
+
+// TestWindow shows that a plane is not kept where few weights need it.
+func TestWindow(t *testing.T) {
+	for _, mode := range []rans.Mode{rans.Scalar, rans.DQ} {
+		narrow, wide := encode(t, 64, 256, 64, 1, mode, 1, false), encode(t, 64, 256, 64, 1, mode, 1, true)
+		if n, w := narrow.UnpackedBytes(), wide.UnpackedBytes(); n > 64*256/2+256 || w < 64*256/8*5 {
+			t.Errorf("%v: %d bytes with few large levels, %d with many", mode, n, w)
 		}
 	}
 }

@@ -5,19 +5,16 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
 )
 
 // Unpacked is the operator over a matrix that was decoded once and stays in
-// memory: 4 bits a weight and one more per raw plane, because the rest of a
-// dependent level follows from the trellis. Its results equal those of [Coded].
+// memory, mostly in 4 bits a weight. Its results equal those of [Coded].
 type Unpacked struct {
 	*Matrix
 	ws     *Workspace
-	format *kern.Nibbles
-	bias   int32   // what is added to every level, so that outliers of either sign have room
+	format form
 	packed []byte  // row block after row block, each panel after panel
 	sparse []cell  // outliers in the same order
 	first  []int32 // where those of a row block and panel begin; one more at the end
@@ -31,52 +28,18 @@ func (c cell) split() (row, col int, delta int32) {
 	return int(c & (rowBlock - 1)), int(uint8(c >> 6)), int32(c >> 14)
 }
 
-// trellis is the state transition of dependent quantisation (docs/FORMAT.md).
-var trellis = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
-
-// nibbles returns how the levels of m are kept, the low four bits of an index
-// in a nibble and its high bits in planes, and the bias of the levels.
-func (m *Matrix) nibbles() (f *kern.Nibbles, bias int) {
-	side := m.coded.Side()
-	planes, shift, next := int(side.Planes), 4, (*[8][2]uint8)(nil)
-	var level [2][16]uint8
-	for q := range level {
-		for k := range level[q] {
-			v := 2*k + 1 - q // 2k - q above the level of 0
-			switch {
-			case side.Mode == rans.Scalar:
-				v = k
-			case planes == 0 && k <= rans.Alphabet/2: // 2k - sgn(k)*q
-				v = 2*k + q
-				if k == rans.Alphabet/2 {
-					v = 2 * k
-				}
-			case planes == 0:
-				v = 2*k - q
-			}
-			level[q][k] = uint8(v)
-		}
-	}
-	if side.Mode == rans.DQ {
-		shift, next = 5, &trellis
-	}
-	bias = (maxLevel + 1 - 1<<(shift+planes)) / 2
-	return kern.NewNibbles(level, next, planes, shift, bias), bias
-}
-
-// UnpackedBytes returns the memory that the levels of m take when unpacked.
+// UnpackedBytes returns the memory that the levels of m take when unpacked,
+// without outliers.
 func (m *Matrix) UnpackedBytes() int64 {
 	// Every row block has the states that its rows begin with.
-	f, _ := m.nibbles()
-	groups := m.layout.Groups()
+	f, groups := m.form(), m.layout.Groups()
 	return int64(m.rowBlocks())*int64(f.BlockBytes(0, groups)) + int64(m.layout.Rows)*int64(f.RowBytes(groups))
 }
 
 // Unpack decodes m, whose chunks are attached, into dst, which has
 // UnpackedBytes and is borrowed for ever. The chunks are not needed afterwards.
 func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
-	f, bias := m.nibbles()
-	u := &Unpacked{Matrix: m, ws: ws, format: f, bias: int32(bias), packed: dst[:m.UnpackedBytes()]}
+	u := &Unpacked{Matrix: m, ws: ws, format: m.form(), packed: dst[:m.UnpackedBytes()]}
 	size := Size{}
 	size.Grow(m)
 	w := &worker{slab: make([]uint8, size.ChunkCells)}
@@ -90,16 +53,17 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 		r0, _ := m.coded.Band(band)
 		b0, b1 := m.bandBlocks(band)
 		p0, p1 := m.coded.Block(i % m.coded.Blocks())
+		sparse = append(sparse, w.sparse...)
 		for p := p0; p < p1; p++ {
 			var state [tile.MaxWidth]uint8
 			c0, c1 := m.columns(p)
 			for b := b0; b < b1; b++ {
 				lo, hi := m.rowRange(b)
 				levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
+				sparse = u.format.clip(levels, sparse, p, lo, c1-c0)
 				u.format.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
 			}
 		}
-		sparse = append(sparse, w.sparse...)
 	}
 	u.keep(sparse)
 	return u, nil
@@ -120,9 +84,18 @@ func (u *Unpacked) keep(sparse []outlier) {
 	slices.SortFunc(sparse, func(a, b outlier) int {
 		return cmp.Or(cmp.Compare(place(&a), place(&b)), cmp.Compare(a.row, b.row), cmp.Compare(a.col, b.col))
 	})
-	u.sparse, u.first = make([]cell, len(sparse)), make([]int32, u.rowBlocks()*u.panels()+1)
-	for i := range sparse {
-		o := &sparse[i]
+	// The codec and clip may both have one for a weight.
+	kept := sparse[:0]
+	for _, o := range sparse {
+		if n := len(kept) - 1; n >= 0 && kept[n].row == o.row && kept[n].panel == o.panel && kept[n].col == o.col {
+			kept[n].delta += o.delta
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	u.sparse, u.first = make([]cell, len(kept)), make([]int32, u.rowBlocks()*u.panels()+1)
+	for i := range kept {
+		o := &kept[i]
 		lo, _ := u.rowRange(u.blockOf(int(o.row)))
 		u.sparse[i] = cell(o.delta<<14 | o.col<<6 | (o.row - int32(lo)))
 		u.first[place(o)+1]++
@@ -164,12 +137,12 @@ func (u *Unpacked) single(dst []float32, a *activations, w *worker, b int) {
 	for p := range u.panels() {
 		c0, c1 := u.columns(p)
 		q := a.q[c0:c1]
-		kern.DotsNibbles(dots[:], u.cells(b, p), q, hi-lo, (c1-c0)/tile.Lanes, u.format)
+		kern.DotsNibbles(dots[:], u.cells(b, p), q, hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
 		for _, c := range u.outliers(b, p) {
 			row, col, delta := c.split()
 			dots[row] += delta * int32(q[col])
 		}
-		u.accumulate(dst, a, dots[:hi-lo], u.zero+u.bias, 0, p, lo, hi)
+		u.accumulate(dst, a, dots[:hi-lo], u.zero+u.format.bias, 0, p, lo, hi)
 	}
 }
 
@@ -179,7 +152,7 @@ func (u *Unpacked) batch(dst []float32, a *activations, w *worker, b int) {
 	for p := range u.panels() {
 		c0, c1 := u.columns(p)
 		levels := w.slab[:(hi-lo)*(c1-c0)]
-		kern.ExpandNibbles(levels, u.cells(b, p), hi-lo, (c1-c0)/tile.Lanes, u.format)
+		kern.ExpandNibbles(levels, u.cells(b, p), hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
 		w.sparse = w.sparse[:0]
 		for _, c := range u.outliers(b, p) {
 			row, col, delta := c.split()
@@ -187,7 +160,7 @@ func (u *Unpacked) batch(dst []float32, a *activations, w *worker, b int) {
 				w.sparse = append(w.sparse, outlier{int32(p), int32(lo + row), int32(col), delta})
 			}
 		}
-		u.panel(dst, a, levels, u.zero+u.bias, w.sparse, w.dots, p, lo, hi)
+		u.panel(dst, a, levels, u.zero+u.format.bias, w.sparse, w.dots, p, lo, hi)
 	}
 }
 
@@ -204,14 +177,14 @@ func (u *Unpacked) Rows(dst []float32, ids []int32) error {
 		n := int(id) - lo + 1 // a row follows from those above it
 		for p := range u.panels() {
 			c0, c1 := u.columns(p)
-			kern.ExpandNibbles(levels[:], u.cells(b, p), n, (c1-c0)/tile.Lanes, u.format)
+			kern.ExpandNibbles(levels[:], u.cells(b, p), n, (c1-c0)/tile.Lanes, u.format.Nibbles)
 			var sparse []outlier
 			for _, c := range u.outliers(b, p) {
 				if row, col, delta := c.split(); row == n-1 {
 					sparse = append(sparse, outlier{int32(p), id, int32(col), delta})
 				}
 			}
-			u.segment(dst[t*cols:(t+1)*cols], p, levels[(n-1)*(c1-c0):n*(c1-c0)], u.zero+u.bias, sparse, u.row[id])
+			u.segment(dst[t*cols:(t+1)*cols], p, levels[(n-1)*(c1-c0):n*(c1-c0)], u.zero+u.format.bias, sparse, u.row[id])
 		}
 	}
 	return nil
