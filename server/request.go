@@ -39,12 +39,12 @@ const (
 
 // call is one API request on its way: what to generate and how to answer.
 type call struct {
-	id, model, object string
-	created           int64
-	fingerprint       string
-	stream            bool
-	includeUsage      bool
-	format            format
+	id, model    string
+	created      int64
+	fingerprint  string
+	stream       bool
+	includeUsage bool
+	format       format
 
 	n       int             // choices per prompt; choice i belongs to prompt i/n
 	prompts [][]int32       // token ids
