@@ -4,8 +4,8 @@
 #include "go_asm.h"
 
 // The tables of a class are shuffles of 16 bytes: see binTables. A lane group is
-// decoded as two halves of 32 lanes; states stay in kernelArgs, so that one loop
-// over groups serves all widths and several groups are in flight at once.
+// decoded as two halves of 32 lanes, side by side; states stay in kernelArgs, so
+// that one loop over groups serves all widths.
 //
 //	AX   arguments
 //	SI   next byte of the stream     DX  raw planes
@@ -13,8 +13,10 @@
 //	CX   rows left in the block      R15 class of the next row
 //	R8   offset of the row's class   R14 expandTable
 //	R9 to R13 temporaries
-//	Y8   products of the row         Y5, Y9 levels of the halves
-//	Y11  zeros   Y13 words of 1   Y14 words of 0x00ff   Y15 bytes of 15
+//	Y0, Y1 low state bytes           Y2, Y3 bins, then frequencies
+//	Y12, Y13 ranks                   Y7, Y10 slot - start
+//	Y9, Y15 levels                   Y4 to Y6 temporaries
+//	Y8 products of the row           Y11 zeros   Y14 words of 0x00ff
 
 #define CONST(name, v) \
 DATA name<>+0(SB)/8, v; \
@@ -51,105 +53,151 @@ GLOBL transition<>(SB), RODATA|NOPTR, $16
 #define HI kernelArgs_cursor+cursor_hi
 #define DQ kernelArgs_cursor+cursor_dq
 
-// SPLICE: X2 = the next bytes of the stream, spread over the lanes of mask R9.
-#define SPLICE(x) \
-	MOVBLZX R9, R10; \
-	VMOVQ   (SI), x; \
-	VPSHUFB (R14)(R10*8), x, x; \
-	POPCNTL R10, R10; \
-	ADDQ    R10, SI; \
-	SHRL    $8, R9
+// SPLICE(mask, p, t, x): x = the next bytes of the stream at p, spread over the
+// lanes of the low 8 bits of mask, in its low half; mask moves on.
+#define SPLICE(mask, p, t, x) \
+	MOVBLZX mask, t; \
+	VMOVQ   (p), x; \
+	VPSHUFB (R14)(t*8), x, x; \
+	POPCNTL t, t; \
+	ADDQ    t, p; \
+	SHRL    $8, mask
 
-// ADVANCE(off): the states of a half, lo in Y0, with frequencies in Y6 and
-// starts in Y7: x = f*(x>>8) + lo - start, then lanes below 256 shift in a byte.
-#define ADVANCE(off) \
-	VPSUBB      Y7, Y0, Y7; \
-	VMOVDQU     HI+off(AX)(DI*8), Y1; \
-	VPAND       Y14, Y1, Y2; \
-	VPAND       Y14, Y6, Y4; \
-	VPMULLW     Y4, Y2, Y4; \
-	VPSRLW      $8, Y1, Y1; \
-	VPSRLW      $8, Y6, Y6; \
-	VPMULLW     Y6, Y1, Y6; \
-	VPAND       Y14, Y7, Y2; \
-	VPADDW      Y2, Y4, Y4; \
-	VPSRLW      $8, Y7, Y7; \
-	VPADDW      Y7, Y6, Y6; \
-	VPSRLW      $8, Y4, Y1; \
-	VPBLENDVB   Y14, Y1, Y6, Y1; \
-	VPCMPEQB    Y11, Y1, Y7; \
-	VPMOVMSKB   Y7, R9; \
-	VPSLLW      $8, Y6, Y0; \
-	VPBLENDVB   Y14, Y4, Y0, Y0; \
-	VPAND       Y7, Y0, Y2; \
-	VPOR        Y2, Y1, Y1; \
-	VMOVDQU     Y1, HI+off(AX)(DI*8); \
-	VPANDN      Y0, Y7, Y0; \
-	SPLICE(X2); \
-	SPLICE(X3); \
-	SPLICE(X4); \
-	SPLICE(X6); \
-	VPUNPCKLQDQ X3, X2, X2; \
-	VPUNPCKLQDQ X6, X4, X4; \
-	VINSERTI128 $1, X4, Y2, Y2; \
+#define LASTSPLICE(mask, p, x) \
+	VMOVQ   (p), x; \
+	VPSHUFB (R14)(mask*8), x, x
+
+// MULTIPLY(off, f, bias, even, s, t): x = f*(x>>8) + bias in words, odd lanes in f.
+#define MULTIPLY(off, f, bias, even, s, t) \
+	VMOVDQU HI+off(AX)(DI*8), s; \
+	VPAND   Y14, s, even; \
+	VPAND   Y14, f, t; \
+	VPMULLW t, even, even; \
+	VPSRLW  $8, s, s; \
+	VPSRLW  $8, f, f; \
+	VPMULLW s, f, f; \
+	VPAND   Y14, bias, t; \
+	VPADDW  t, even, even; \
+	VPSRLW  $8, bias, bias; \
+	VPADDW  bias, f, f
+
+// JOIN(off, lo, hi, odd, even, mask, z): state bytes of words; lanes below 256 are
+// in mask, their high byte is shifted, their low byte zero.
+#define JOIN(off, lo, hi, odd, even, mask, z) \
+	VPSRLW    $8, even, hi; \
+	VPBLENDVB Y14, hi, odd, hi; \
+	VPCMPEQB  Y11, hi, z; \
+	VPMOVMSKB z, mask; \
+	VPSLLW    $8, odd, lo; \
+	VPBLENDVB Y14, even, lo, lo; \
+	VPAND     z, lo, even; \
+	VPOR      even, hi, hi; \
+	VMOVDQU   hi, HI+off(AX)(DI*8); \
+	VPANDN    lo, z, lo
+
+// ADVANCE: the states of the group, from frequencies and slot - start.
+#define ADVANCE \
+	MULTIPLY(0, Y2, Y7, Y4, Y0, Y5); \
+	MULTIPLY(32, Y3, Y10, Y6, Y1, Y5); \
+	JOIN(0, Y0, Y7, Y2, Y4, R9, Y5); \
+	JOIN(32, Y1, Y10, Y3, Y6, R10, Y12); \
+	POPCNTL     R9, R11; \
+	ADDQ        SI, R11; \
+	POPCNTL     R10, R12; \
+	ADDQ        R11, R12; \
+	MOVQ        R12, kernelArgs_next(AX)(DI*1); \
+	SPLICE(R9, SI, R12, X2); \
+	SPLICE(R10, R11, R13, X3); \
+	SPLICE(R9, SI, R12, X4); \
+	SPLICE(R10, R11, R13, X5); \
+	SPLICE(R9, SI, R12, X6); \
+	SPLICE(R10, R11, R13, X7); \
+	LASTSPLICE(R9, SI, X10); \
+	LASTSPLICE(R10, R11, X12); \
+	VPUNPCKLQDQ X4, X2, X2; \
+	VPUNPCKLQDQ X5, X3, X3; \
+	VPUNPCKLQDQ X10, X6, X6; \
+	VPUNPCKLQDQ X12, X7, X7; \
+	VINSERTI128 $1, X6, Y2, Y2; \
+	VINSERTI128 $1, X7, Y3, Y3; \
 	VPOR        Y2, Y0, Y0; \
-	VMOVDQU     Y0, LO+off(AX)(DI*8)
+	VPOR        Y3, Y1, Y1; \
+	VMOVDQU     Y0, LO+0(AX)(DI*8); \
+	VMOVDQU     Y1, LO+32(AX)(DI*8)
 
-// LOOKUP(k, index, y): y = table k at index.
-#define LOOKUP(k, index, y) \
-	VBROADCASTI128 k*16(BX), y; \
-	VPSHUFB        index, y, y
+// LOOKUP(k, i, j, y, z): y and z = table k at i and j.
+#define LOOKUP(k, i, j, y, z) \
+	VBROADCASTI128 (k)*16(BX), Y4; \
+	VPSHUFB        i, Y4, y; \
+	VPSHUFB        j, Y4, z
 
-// SCALAR(off, level): one symbol for each lane of a half.
-#define SCALAR(off, level) \
-	VMOVDQU  LO+off(AX)(DI*8), Y0; \
-	VPSRLW   $4, Y0, Y2; \
-	VPAND    Y15, Y2, Y2; \
-	LOOKUP(0, Y2, Y3); \
-	LOOKUP(1, Y2, Y4); \
-	VPCMPGTB Y4, Y0, Y4; \
-	VPSUBB   Y4, Y3, Y3; \
-	LOOKUP(2, Y2, Y4); \
-	VPCMPGTB Y4, Y0, Y4; \
-	VPSUBB   Y4, Y3, Y3; \
-	LOOKUP(3, Y3, level); \
-	LOOKUP(4, Y3, Y6); \
-	LOOKUP(5, Y3, Y7); \
-	ADVANCE(off)
+// ABOVE(y, z): one more for the ranks of slots above the thresholds in y and z.
+#define ABOVE(y, z) \
+	VPCMPGTB y, Y0, y; \
+	VPCMPGTB z, Y1, z; \
+	VPSUBB   y, Y12, Y12; \
+	VPSUBB   z, Y13, Y13
 
-// LOOKUP2(k, index, other, y, tmp): LOOKUP in the tables of two quantisers. A
-// byte of other is that of index for quantiser 1, and has its top bit set,
-// which selects nothing, for quantiser 0.
-#define LOOKUP2(k, index, other, y, tmp) \
-	VBROADCASTI128 k*32(BX), y; \
-	VPSHUFB        index, y, y; \
-	VBROADCASTI128 k*32+16(BX), tmp; \
-	VPSHUFB        other, tmp, tmp; \
-	VPXOR          tmp, y, y
+#define SLOTS \
+	VMOVDQU LO+0(AX)(DI*8), Y0; \
+	VMOVDQU LO+32(AX)(DI*8), Y1; \
+	VPSRLW  $4, Y0, Y2; \
+	VPSRLW  $4, Y1, Y3; \
+	VPAND   low4<>(SB), Y2, Y2; \
+	VPAND   low4<>(SB), Y3, Y3
 
-// DEPENDENT(off, level): the same in mode DQ.
-#define DEPENDENT(off, level) \
-	VMOVDQU  LO+off(AX)(DI*8), Y0; \
-	VMOVDQU  DQ+off(AX)(DI*8), Y4; \
-	VPAND    ones<>(SB), Y4, Y4; \
-	VPCMPEQB Y11, Y4, Y4; \
-	VPSRLW   $4, Y0, Y2; \
-	VPAND    Y15, Y2, Y2; \
-	VPOR     Y4, Y2, Y6; \
-	LOOKUP2(0, Y2, Y6, Y3, Y7); \
-	LOOKUP2(1, Y2, Y6, Y1, Y7); \
-	VPCMPGTB Y1, Y0, Y1; \
-	VPSUBB   Y1, Y3, Y3; \
-	LOOKUP2(2, Y2, Y6, Y1, Y7); \
-	VPCMPGTB Y1, Y0, Y1; \
-	VPSUBB   Y1, Y3, Y3; \
-	VPOR     Y4, Y3, Y4; \
-	LOOKUP2(3, Y3, Y4, level, Y7); \
-	LOOKUP2(4, Y3, Y4, Y6, Y2); \
-	LOOKUP2(5, Y3, Y4, Y7, Y2); \
-	ADVANCE(off)
+// SCALAR: one symbol for each lane.
+#define SCALAR \
+	SLOTS; \
+	LOOKUP(0, Y2, Y3, Y12, Y13); \
+	LOOKUP(1, Y2, Y3, Y5, Y6); \
+	ABOVE(Y5, Y6); \
+	LOOKUP(2, Y2, Y3, Y5, Y6); \
+	ABOVE(Y5, Y6); \
+	LOOKUP(4, Y12, Y13, Y2, Y3); \
+	LOOKUP(5, Y12, Y13, Y7, Y10); \
+	VPSUBB Y7, Y0, Y7; \
+	VPSUBB Y10, Y1, Y10; \
+	LOOKUP(3, Y12, Y13, Y9, Y15); \
+	ADVANCE
 
-// PLANES: append the raw bits below the levels in Y9 and Y5.
+// LOOKUP2(k, i, j, y, z, s, t): LOOKUP in the tables of two quantisers. A byte of
+// Y5 and Y6 is that of i and j for quantiser 1, and has its top bit set, which
+// selects nothing, for quantiser 0.
+#define LOOKUP2(k, i, j, y, z, s, t) \
+	LOOKUP(2*k, i, j, y, z); \
+	LOOKUP(2*k+1, Y5, Y6, s, t); \
+	VPXOR s, y, y; \
+	VPXOR t, z, z
+
+// DEPENDENT: the same in mode DQ.
+#define DEPENDENT \
+	SLOTS; \
+	VMOVDQU  DQ+0(AX)(DI*8), Y5; \
+	VMOVDQU  DQ+32(AX)(DI*8), Y6; \
+	VPAND    ones<>(SB), Y5, Y5; \
+	VPAND    ones<>(SB), Y6, Y6; \
+	VPCMPEQB Y11, Y5, Y5; \
+	VPCMPEQB Y11, Y6, Y6; \
+	VPOR     Y2, Y5, Y5; \
+	VPOR     Y3, Y6, Y6; \
+	LOOKUP2(0, Y2, Y3, Y12, Y13, Y7, Y10); \
+	LOOKUP2(1, Y2, Y3, Y7, Y10, Y9, Y15); \
+	ABOVE(Y7, Y10); \
+	LOOKUP2(2, Y2, Y3, Y7, Y10, Y9, Y15); \
+	ABOVE(Y7, Y10); \
+	VPCMPGTB Y5, Y11, Y5; \
+	VPCMPGTB Y6, Y11, Y6; \
+	VPOR     Y12, Y5, Y5; \
+	VPOR     Y13, Y6, Y6; \
+	LOOKUP2(4, Y12, Y13, Y2, Y3, Y7, Y10); \
+	LOOKUP2(5, Y12, Y13, Y7, Y10, Y9, Y15); \
+	VPSUBB   Y7, Y0, Y7; \
+	VPSUBB   Y10, Y1, Y10; \
+	LOOKUP2(3, Y12, Y13, Y9, Y15, Y12, Y13); \
+	ADVANCE
+
+// PLANES: append the raw bits below the levels in Y9 and Y15.
 #define PLANES(loop) \
 	MOVQ         kernelArgs_planes(AX), R9; \
 loop: \
@@ -162,29 +210,29 @@ loop: \
 	VPCMPEQB     Y7, Y3, Y3; \
 	VPCMPEQB     Y7, Y2, Y2; \
 	VPADDB       Y9, Y9, Y9; \
-	VPADDB       Y5, Y5, Y5; \
+	VPADDB       Y15, Y15, Y15; \
 	VPSUBB       Y3, Y9, Y9; \
-	VPSUBB       Y2, Y5, Y5; \
+	VPSUBB       Y2, Y15, Y15; \
 	DECQ         R9; \
 	JNZ          loop
 
-// EMIT(done): multiply the levels in Y9 and Y5 with the group's activations, or
+// EMIT(done): multiply the levels in Y9 and Y15 with the group's activations, or
 // store them. Levels are at most 127, so pairs of products fit 16 bits.
 #define EMIT(store, done) \
 	MOVQ       kernelArgs_act(AX), R9; \
 	TESTQ      R9, R9; \
 	JZ         store; \
 	VPMADDUBSW (R9)(DI*8), Y9, Y2; \
-	VPMADDUBSW 32(R9)(DI*8), Y5, Y3; \
-	VPMADDWD   Y13, Y2, Y2; \
-	VPMADDWD   Y13, Y3, Y3; \
+	VPMADDUBSW 32(R9)(DI*8), Y15, Y3; \
+	VPMADDWD   word1<>(SB), Y2, Y2; \
+	VPMADDWD   word1<>(SB), Y3, Y3; \
 	VPADDD     Y2, Y8, Y8; \
 	VPADDD     Y3, Y8, Y8; \
 	JMP        done; \
 store: \
 	MOVQ       kernelArgs_at(AX), R9; \
 	VMOVDQU    Y9, (R9); \
-	VMOVDQU    Y5, 32(R9); \
+	VMOVDQU    Y15, 32(R9); \
 	ADDQ       $64, kernelArgs_at(AX); \
 done:
 
@@ -222,13 +270,12 @@ done:
 	MOVQ    kernelArgs_rawAt(AX), DX; \
 	MOVQ    kernelArgs_expand(AX), R14; \
 	VPXOR   Y11, Y11, Y11; \
-	VMOVDQU word1<>(SB), Y13; \
 	VMOVDQU wordff<>(SB), Y14; \
-	VMOVDQU low4<>(SB), Y15; \
 	MOVQ    kernelArgs_groups(AX), R13; \
-	SHLQ    $3, R13
+	SHLQ    $3, R13; \
+	MOVQ    R13, groups-16(SP)
 
-// BLOCK(end): CX = the rows of the next block, R12 = where their sums go.
+// BLOCK(end): CX = the rows of the next block.
 #define BLOCK(end) \
 	MOVQ    kernelArgs_rows(AX), R9; \
 	MOVQ    $16, CX; \
@@ -238,7 +285,8 @@ done:
 	MOVQ    R9, kernelArgs_rows(AX); \
 	TESTQ   CX, CX; \
 	JZ      end; \
-	LEAQ    kernelArgs_sums(AX), R12
+	LEAQ    kernelArgs_sums(AX), R9; \
+	MOVQ    R9, sums-8(SP)
 
 #define ROW(stride) \
 	MOVBLZX (R15), R8; \
@@ -249,12 +297,12 @@ done:
 
 // NEXT: on to the next group, row and block.
 #define NEXT(group, row, block) \
-	MOVQ         SI, kernelArgs_next(AX)(DI*1); \
 	ADDQ         $8, DI; \
-	CMPQ         DI, R13; \
+	CMPQ         DI, groups-16(SP); \
 	JLT          group; \
-	VMOVDQU      Y8, (R12); \
-	ADDQ         $32, R12; \
+	MOVQ         sums-8(SP), R9; \
+	VMOVDQU      Y8, (R9); \
+	ADDQ         $32, sums-8(SP); \
 	DECQ         CX; \
 	JNZ          row; \
 	CLAMP(0); \
@@ -278,7 +326,7 @@ done:
 	RET
 
 // func rowsScalarAVX2(a *kernelArgs)
-TEXT ·rowsScalarAVX2(SB), NOSPLIT, $0-8
+TEXT ·rowsScalarAVX2(SB), NOSPLIT, $16-8
 	BEGIN
 
 block:
@@ -289,8 +337,7 @@ row:
 
 group:
 	GROUP
-	SCALAR(0, Y9)
-	SCALAR(32, Y5)
+	SCALAR
 	CMPQ    kernelArgs_planes(AX), $0
 	JEQ     emit
 	VMOVDQU lanebit<>(SB), Y7
@@ -304,10 +351,8 @@ end:
 	END
 
 // func rowsDQAVX2(a *kernelArgs)
-TEXT ·rowsDQAVX2(SB), NOSPLIT, $0-8
+TEXT ·rowsDQAVX2(SB), NOSPLIT, $16-8
 	BEGIN
-	VBROADCASTI128 transition<>(SB), Y10
-	VMOVDQU        bit3<>(SB), Y12
 
 block:
 	BLOCK(end)
@@ -317,8 +362,7 @@ row:
 
 group:
 	GROUP
-	DEPENDENT(0, Y9)
-	DEPENDENT(32, Y5)
+	DEPENDENT
 	VMOVDQU DQ+0(AX)(DI*8), Y6
 	VMOVDQU DQ+32(AX)(DI*8), Y7
 	CMPQ    kernelArgs_planes(AX), $0
@@ -326,19 +370,20 @@ group:
 
 	// Levels come with the parity of the index in bit 7.
 	VPSRLW  $4, Y9, Y2
-	VPSRLW  $4, Y5, Y3
+	VPSRLW  $4, Y15, Y3
 	VPAND   low7<>(SB), Y9, Y9
-	VPAND   low7<>(SB), Y5, Y5
+	VPAND   low7<>(SB), Y15, Y15
 
 emit:
-	VPAND   Y12, Y2, Y2
-	VPAND   Y12, Y3, Y3
-	VPOR    Y6, Y2, Y2
-	VPOR    Y7, Y3, Y3
-	VPSHUFB Y2, Y10, Y2
-	VPSHUFB Y3, Y10, Y3
-	VMOVDQU Y2, DQ+0(AX)(DI*8)
-	VMOVDQU Y3, DQ+32(AX)(DI*8)
+	VBROADCASTI128 transition<>(SB), Y4
+	VPAND          bit3<>(SB), Y2, Y2
+	VPAND          bit3<>(SB), Y3, Y3
+	VPOR           Y6, Y2, Y2
+	VPOR           Y7, Y3, Y3
+	VPSHUFB        Y2, Y4, Y2
+	VPSHUFB        Y3, Y4, Y3
+	VMOVDQU        Y2, DQ+0(AX)(DI*8)
+	VMOVDQU        Y3, DQ+32(AX)(DI*8)
 	EMIT(store, done)
 	NEXT(group, row, block)
 
@@ -352,11 +397,11 @@ deep:
 	VPCMPEQB Y11, Y0, Y0
 	VPCMPEQB Y11, Y1, Y1
 	VPSLLW   $3, Y9, Y2
-	VPSLLW   $3, Y5, Y3
+	VPSLLW   $3, Y15, Y3
 	VPADDB   Y9, Y9, Y9
-	VPADDB   Y5, Y5, Y5
+	VPADDB   Y15, Y15, Y15
 	VPSUBB   Y0, Y9, Y9
-	VPSUBB   Y1, Y5, Y5
+	VPSUBB   Y1, Y15, Y15
 	JMP      emit
 
 end:
