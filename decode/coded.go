@@ -73,7 +73,7 @@ func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int
 		return err
 	}
 	for p := p0; p < p1; p++ {
-		c.accumulate(dst, a, w.out[p-p0][:r1-r0], 0, 0, p, r0, r1)
+		c.accumulate(dst, a, w.out[p-p0], 0, 0, 1, p, r0, r1)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (c *Coded) byChunk(dst []float32, a *activations) {
 		r0 := i * block
 		r1 := min(r0+block, c.layout.Rows)
 		for p := range panels {
-			c.accumulate(dst, a, ws.dots[p*stride+r0:p*stride+r1], 0, 0, p, r0, r1)
+			c.accumulate(dst, a, ws.dots[p*stride+r0:], 0, 0, 1, p, r0, r1)
 		}
 	})
 }

@@ -227,25 +227,23 @@ func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, zero int32
 				dots[k*rows+int(o.row)-lo] += o.delta * int32(q[k*padded+int(o.col)])
 			}
 		}
-		for k := range n {
-			m.accumulate(dst, a, dots[k*rows:(k+1)*rows], zero, t+k, p, lo, hi)
-		}
+		m.accumulate(dst, a, dots, zero, t, n, p, lo, hi)
 	}
 }
 
-// accumulate adds the sums of rows [lo, hi) and panel p to vector t of dst. Panels
-// come in ascending order: the first finds nothing there, after the last the
-// rows are scaled.
-func (m *Matrix) accumulate(dst []float32, a *activations, sums []int32, zero int32, t, p, lo, hi int) {
-	panels := m.panels()
-	y := dst[t*m.layout.Rows+lo : t*m.layout.Rows+hi]
-	if p == 0 {
-		clear(y)
+// accumulate adds the sums of rows [lo, hi) and panel p to n vectors of dst from
+// vector t on. Panels come in ascending order: the first finds nothing there,
+// after the last the rows are scaled.
+func (m *Matrix) accumulate(dst []float32, a *activations, dots []int32, zero int32, t, n, p, lo, hi int) {
+	panels, rows := m.panels(), m.layout.Rows
+	sums := kern.Sums{
+		D: dots, Rows: hi - lo, N: n, Zero: zero,
+		Sum: a.sum[t*panels+p:], Scale: a.scale[t*panels+p:], Ld: panels, First: p == 0,
 	}
-	kern.AccumulateCentered(y, sums, zero*a.sum[t*panels+p], a.scale[t*panels+p])
 	if p == panels-1 {
-		kern.ScaleRows(y, m.row[lo:hi])
+		sums.Row = m.row[lo:hi]
 	}
+	sums.AddTo(dst[t*rows+lo:], rows)
 }
 
 // patch adds an outlier to its level if the kernels can multiply the sum.

@@ -142,7 +142,7 @@ func (u *Unpacked) single(dst []float32, a *activations, w *worker, b int) {
 			row, col, delta := c.split()
 			dots[row] += delta * int32(q[col])
 		}
-		u.accumulate(dst, a, dots[:hi-lo], u.zero+u.format.bias, 0, p, lo, hi)
+		u.accumulate(dst, a, dots[:], u.zero+u.format.bias, 0, 1, p, lo, hi)
 	}
 }
 

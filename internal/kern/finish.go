@@ -1,0 +1,54 @@
+package kern
+
+// Sums are the products of some rows of a weight panel with a batch of tokens,
+// before they are added to the results in float32.
+type Sums struct {
+	D     []int32   // D[t*Rows+r], of token t and row r
+	Rows  int       // of the panel
+	N     int       // tokens
+	Zero  int32     // offset with which the weights are stored
+	Sum   []int32   // Sum[t*Ld]: sum of the activations of token t
+	Scale []float32 // Scale[t*Ld]: scale of the activations of token t
+	Ld    int       // distance between tokens in Sum and Scale
+	First bool      // there are no results yet: they count as 0
+	Row   []float32 // scale of each row, to multiply the results with at last; nil: not yet
+}
+
+// AddTo computes, for every token t and row r,
+//
+//	y[t*ldy+r] = (y[t*ldy+r] + float32(D - Zero*Sum) * Scale) * Row
+//
+// rounding every operation as [AccumulateCentered] and [ScaleRows] do. Exact. The
+// difference must not overflow, y must not overlap an operand, and ldy >= Rows.
+func (s *Sums) AddTo(y []float32, ldy int) {
+	checkDims(s.Rows, s.Ld, s.N)
+	if s.Rows == 0 || s.N == 0 {
+		return
+	}
+	if ldy < s.Rows {
+		panic("kern: tokens overlap")
+	}
+	_, _ = s.D[:s.N*s.Rows], y[:(s.N-1)*ldy+s.Rows]
+	_, _ = s.Sum[:(s.N-1)*s.Ld+1], s.Scale[:(s.N-1)*s.Ld+1]
+	if s.Row != nil {
+		_ = s.Row[:s.Rows]
+	}
+	s.addTo(y, ldy, finishVectors(s, y, ldy))
+}
+
+// addTo does the rows from first on.
+func (s *Sums) addTo(y []float32, ldy, first int) {
+	if first == s.Rows {
+		return
+	}
+	for t := range s.N {
+		out := y[t*ldy+first : t*ldy+s.Rows]
+		if s.First {
+			clear(out)
+		}
+		accumulateCentered(out, s.D[t*s.Rows+first:(t+1)*s.Rows], s.Zero*s.Sum[t*s.Ld], s.Scale[t*s.Ld])
+		if s.Row != nil {
+			mul(out, out, s.Row[first:s.Rows])
+		}
+	}
+}

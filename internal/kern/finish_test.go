@@ -1,0 +1,68 @@
+package kern
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/lamina-llm/lamina/internal/cpu"
+	"github.com/lamina-llm/lamina/internal/cpu/cputest"
+)
+
+// TestSums compares with the element-wise kernels, one after another.
+func TestSums(t *testing.T) {
+	for _, rows := range []int{1, 7, 8, 9, 16, 31, 32, 64} {
+		for _, n := range []int{1, 2, 5} {
+			for flags := range 4 {
+				t.Run(fmt.Sprintf("rows=%d/n=%d/flags=%d", rows, n, flags), func(t *testing.T) {
+					r := rng(rows*8 + n)
+					const ld = 3
+					ldy := rows + 2*(rows&1)
+					s := &Sums{
+						D: guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
+						Sum: guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
+					}
+					for i := range s.D {
+						s.D[i] = int32(r.Uint32()) >> (2 + r.IntN(30))
+					}
+					for i := range s.Sum {
+						s.Sum[i] = int32(r.IntN(60000) - 30000)
+					}
+					if flags&2 != 0 {
+						s.Row = normals(t, r, rows, true)
+					}
+					in := odd(t, r, (n-1)*ldy+rows, true)
+					want := clone(in)
+					for k := range n {
+						y := want[k*ldy : k*ldy+rows]
+						if s.First {
+							clear(y)
+						}
+						accumulateCenteredGeneric(y, s.D[k*rows:(k+1)*rows], s.Zero*s.Sum[k*ld], s.Scale[k*ld])
+						if s.Row != nil {
+							mulGeneric(y, y, s.Row)
+						}
+					}
+					cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+						y := guarded[float32](t, len(in), true)
+						copy(y, in)
+						s.AddTo(y, ldy)
+						wantSame(t, "results", y, want)
+					})
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkSums adds one panel of 64 rows for 128 tokens.
+func BenchmarkSums(b *testing.B) {
+	const rows, n = 64, 128
+	s := &Sums{D: make([]int32, rows*n), Rows: rows, N: n, Zero: 3, Sum: make([]int32, n), Scale: make([]float32, n), Ld: 1}
+	y := make([]float32, rows*n)
+	cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+		b.SetBytes(rows * n * 12)
+		for b.Loop() {
+			s.AddTo(y, rows)
+		}
+	})
+}
