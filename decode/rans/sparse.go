@@ -48,34 +48,35 @@ func (l *sparseList) panel(p, cells int) error {
 func (l *sparseList) next(buf *[64]outlier) ([]outlier, error) {
 	n := min(l.left, len(buf))
 	l.left -= n
-	data, cell := l.data, l.cell
+	data, at, cell := l.data, 0, l.cell
 	for k := range buf[:n] {
 		var gap, zigzag uint32
-		size := uint(0)
-		if len(data) >= 8 {
+		ok := false
+		if at+8 <= len(data) {
 			// Both numbers from one word, without branches on their lengths: a
-			// number ends at the first byte whose top bit is clear.
-			w := binary.LittleEndian.Uint64(data)
-			a := uint(bits.TrailingZeros64(^w&0x808080) + 1)
-			b := uint(bits.TrailingZeros64(^(w>>(a&63))&0x808080) + 1)
-			if a <= 24 && b <= 24 {
+			// number ends with the first byte whose top bit is clear.
+			w := binary.LittleEndian.Uint64(data[at:])
+			ends := ^w & 0x8080808080808080
+			a := uint(bits.TrailingZeros64(ends)) + 1
+			b := uint(bits.TrailingZeros64(ends&(ends-1))) + 1
+			if ok = a <= 24 && b-a <= 24; ok {
 				gap = fold(w & (1<<(a&63) - 1))
-				zigzag = fold(w >> (a & 63) & (1<<(b&63) - 1))
-				size = (a + b) / 8
+				zigzag = fold(w & (1<<(b&63) - 1) >> (a & 63))
+				at += int(b / 8)
 			}
 		}
-		if size == 0 { // near the end, or longer than a valid number needs
-			g, i := binary.Uvarint(data)
+		if !ok { // near the end, or longer than a valid number needs
+			g, i := binary.Uvarint(data[at:])
 			z, j := uint64(0), 0
 			if i > 0 {
-				z, j = binary.Uvarint(data[i:])
+				z, j = binary.Uvarint(data[at+i:])
 			}
 			if i <= 0 || j <= 0 {
 				return nil, fmt.Errorf("%w: outlier list of panel %d is cut", ErrCorrupt, l.num)
 			}
-			gap, zigzag, size = uint32(min(g, 1<<30)), uint32(min(z, 1<<30)), uint(i+j)
+			gap, zigzag = uint32(min(g, 1<<30)), uint32(min(z, 1<<30))
+			at += i + j
 		}
-		data = data[size:]
 		cell += gap
 		delta := int32(zigzag>>1) ^ -int32(zigzag&1)
 		if cell >= l.cells || delta < -maxDelta || delta > maxDelta {
@@ -84,7 +85,7 @@ func (l *sparseList) next(buf *[64]outlier) ([]outlier, error) {
 		buf[k] = outlier{cell, delta}
 		cell++
 	}
-	l.data, l.cell = data, cell
+	l.data, l.cell = data[at:], cell
 	return buf[:n], nil
 }
 
