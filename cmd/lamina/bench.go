@@ -2,5 +2,6 @@ package main
 
 // benchCmd groups the measurements.
 type benchCmd struct {
+	Codec benchCodecCmd `cmd:"" help:"Measure rate, distortion and kernel speed of the native codec."`
 	Model benchModelCmd `cmd:"" help:"Measure prompt and generation speed of a .lamina file."`
 }
