@@ -9,7 +9,7 @@ import (
 // Scratch is what one call decodes with. It may be reused and must not be
 // shared between concurrent calls. The zero value is ready.
 type Scratch struct {
-	args kernelArgs // with the cursor, which vector kernels work on in place
+	args *kernelArgs // with the cursor, which vector kernels work on in place
 	list [64]outlier
 }
 
@@ -105,10 +105,14 @@ func (m *Matrix) Levels(i int, dst [][]uint8, add func(p, row, col int, delta in
 
 // begin puts the cursor at the start of chunk i.
 func (m *Matrix) begin(i int, s *Scratch) (*chunk, error) {
-	c, cur := &m.chunks[i], &s.args.cursor
+	c := &m.chunks[i]
 	if c.data == nil {
 		return nil, fmt.Errorf("rans: chunk %d is not attached", i)
 	}
+	if s.args == nil {
+		s.args = new(kernelArgs) // apart, for its alignment
+	}
+	cur := &s.args.cursor
 	for g := range c.streams {
 		copy(cur.lo[g][:], c.states[g*2*Lanes:])
 		copy(cur.hi[g][:], c.states[g*2*Lanes+Lanes:])

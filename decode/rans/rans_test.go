@@ -254,7 +254,7 @@ func TestTiersAgree(t *testing.T) {
 		s := newSample(t, r, side, 100, 256, 4, 1.5)
 		cputest.ForEachTier(t, func(t *testing.T, tier cpu.Tier) {
 			for n := 1; n <= 100; n++ {
-				var want, got Scratch
+				want, got := Scratch{args: new(kernelArgs)}, Scratch{args: new(kernelArgs)}
 				for _, w := range []*Scratch{&want, &got} {
 					for g := range 4 {
 						copy(w.args.lo[g][:], s.m.chunks[0].states[g*2*Lanes:])

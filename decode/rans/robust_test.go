@@ -100,10 +100,10 @@ func TestGuard(t *testing.T) {
 						if err := s.m.AttachChunk(i, chunk); err != nil {
 							t.Fatal(err)
 						}
-						scratch := guarded[Scratch](t, 1)
+						scratch := Scratch{args: &guarded[kernelArgs](t, 1)[0]}
 						for _, err := range []error{
-							s.m.Dots(i, act, make([]int32, 2), dots, &scratch[0]),
-							s.m.Levels(i, levels, func(int, int, int, int32) {}, &scratch[0]),
+							s.m.Dots(i, act, make([]int32, 2), dots, &scratch),
+							s.m.Levels(i, levels, func(int, int, int, int32) {}, &scratch),
 						} {
 							if want := len(data) != len(good); errors.Is(err, ErrCorrupt) != want {
 								t.Errorf("mode %v planes %d chunk %d: %v", mode, planes, i, err)

@@ -11,8 +11,11 @@ import (
 
 // kernelArgs is the one argument of a vector kernel; assembly takes the
 // offsets of its fields from go_asm.h. Positions in the chunk are uintptr
-// because they may point past it; the matrix keeps the chunk alive.
+// because they may point past it; the matrix keeps the chunk alive. What comes
+// first is read and written in vectors, and starts on a cache line because the
+// allocator puts objects of this size there.
 type kernelArgs struct {
+	sums   [rowBlock][Lanes]uint8         // partial sums of a block of rows
 	cursor                                // states, in and out
 	next   [tile.MaxGroups]uintptr        // next byte of each stream, in and out
 	last   [tile.MaxGroups]uintptr        // one past the last byte of each stream
@@ -25,10 +28,9 @@ type kernelArgs struct {
 	rows   int64
 	groups int64 // streams in use, 1 to 4
 	planes int64
-	bias   int64                  // added to every dot
-	expand unsafe.Pointer         // expandTable
-	hasDot bool                   // arm64: SDOT may be used
-	sums   [rowBlock][Lanes]uint8 // partial sums of a block of rows
+	bias   int64          // added to every dot
+	expand unsafe.Pointer // expandTable
+	hasDot bool           // arm64: SDOT may be used
 }
 
 // zeroClass stands for the class array of a matrix that has none.
@@ -37,7 +39,7 @@ var zeroClass [MaxBandPanels]uint8
 // vector runs kernel over n rows of panel p of chunk c; tables has the tables
 // of each class, stride bytes apart, in the layout of the kernel.
 func (m *Matrix) vector(kernel func(*kernelArgs), tables []byte, stride int, c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
-	a := &s.args
+	a := s.args
 	g0, g1 := m.layout.Panel(p)
 	base := uintptr(unsafe.Pointer(unsafe.SliceData(c.data)))
 	for g := range g1 - g0 {
