@@ -14,7 +14,8 @@ const (
 // Options bounds what a stream may ask for. The zero value is ready to use.
 type Options struct {
 	// MaxPixels is the largest luma picture area in samples; 0 means DefaultMaxPixels. Decoding needs about 12 bytes of
-	// memory per luma sample.
+	// memory per luma sample. A picture and those that wait for it because they are output later may together have four
+	// times as many samples.
 	MaxPixels int
 	// MaxFrames is the largest number of pictures per call of Decode; 0 means DefaultMaxFrames.
 	MaxFrames int
@@ -22,14 +23,17 @@ type Options struct {
 	IgnoreHash bool
 }
 
-// checkSize reports whether a picture of w by h luma samples is within limits.
-func (o *Options) checkSize(w, h int) error {
+// checkSize reports whether a picture of w by h luma samples is within limits while others wait for output.
+func (o *Options) checkSize(w, h, waiting int) error {
 	limit := o.MaxPixels
 	if limit == 0 {
 		limit = DefaultMaxPixels
 	}
 	if w > 1<<17 || h > 1<<17 || w*h > limit {
 		return fmt.Errorf("%w: picture of %dx%d samples, limit %d", ErrLimit, w, h, limit)
+	}
+	if waiting > 0 && w*h*(waiting+1) > 4*limit {
+		return fmt.Errorf("%w: %d pictures of %dx%d samples to reorder, limit %d", ErrLimit, waiting+1, w, h, limit)
 	}
 	return nil
 }
@@ -198,7 +202,7 @@ func (d *Decoder) startPicture(nal nalUnit, yield func(*Frame) error) error {
 	} else if d.first {
 		return invalidf("stream does not start with a random access point")
 	}
-	if err := d.opts.checkSize(ph.pps.width, ph.pps.height); err != nil {
+	if err := d.opts.checkSize(ph.pps.width, ph.pps.height, len(d.waiting)); err != nil {
 		return err
 	}
 	pic := &picture{}
@@ -250,7 +254,7 @@ func (pic *picture) complete() bool {
 	return true
 }
 
-// finishPicture filters, verifies and queues the picture in progress, if any.
+// finishPicture filters, verifies and enqueues the picture in progress, if any.
 func (d *Decoder) finishPicture(yield func(*Frame) error) error {
 	pic := d.pic
 	if pic == nil {
@@ -274,6 +278,11 @@ func (d *Decoder) finishPicture(yield func(*Frame) error) error {
 		pic.checked = true
 	}
 	d.pic, d.ph = nil, nil
+	return d.enqueue(pic, yield)
+}
+
+// enqueue puts a finished picture among those that wait for output and passes on the ones that are due.
+func (d *Decoder) enqueue(pic *picture, yield func(*Frame) error) error {
 	if !pic.output {
 		d.free = append(d.free, pic)
 		return nil

@@ -96,11 +96,12 @@ func (d *Decoder) parsePicHeader(r *bitReader) (*picHeader, error) {
 			h.limits[1] = parseLimits(r, s.minCbLog2, s.ctbLog2, min(6, s.ctbLog2))
 		}
 	}
+	maxSubdiv := 2 * (s.ctbLog2 - log2(h.limits[0].minQT) + h.limits[0].maxDepth)
 	if p.cuQPDelta {
-		h.qpSubdiv = r.ueMax("ph_cu_qp_delta_subdiv_intra_slice", 64)
+		h.qpSubdiv = r.ueMax("ph_cu_qp_delta_subdiv_intra_slice", maxSubdiv)
 	}
 	if p.chromaQPList != nil {
-		h.chromaQPSub = r.ueMax("ph_cu_chroma_qp_offset_subdiv_intra_slice", 64)
+		h.chromaQPSub = r.ueMax("ph_cu_chroma_qp_offset_subdiv_intra_slice", maxSubdiv)
 	}
 	if p.qpDeltaInPH {
 		h.qpDelta = r.seRange("ph_qp_delta", -127, 127)

@@ -91,7 +91,7 @@ func parseSPS(r *bitReader, opts *Options) (*sps, error) {
 	case s.maxWidth == 0 || s.maxHeight == 0:
 		return nil, invalidf("picture size %dx%d", s.maxWidth, s.maxHeight)
 	}
-	if err := opts.checkSize(s.maxWidth, s.maxHeight); err != nil {
+	if err := opts.checkSize(s.maxWidth, s.maxHeight, 0); err != nil {
 		return nil, err
 	}
 	if r.flag() {

@@ -87,18 +87,22 @@ func TestSharedVectors(t *testing.T) { testVectors(t, "../../../shared/vvc") }
 
 // TestRandomSyntax decodes pictures of random syntax (testdata/README.md) and relies on their picture hashes.
 func TestRandomSyntax(t *testing.T) {
-	frames := 0
-	err := Decode(readStream(t, "random"), Options{}, func(f *Frame) error {
-		if !f.HashChecked {
-			t.Errorf("frame %d has no picture hash", frames)
-		}
-		frames++
-		return nil
-	})
-	if err != nil {
-		t.Fatalf("after %d frames: %v", frames, err)
-	}
-	if want := 38; frames != want {
-		t.Errorf("%d frames, want %d", frames, want)
+	for name, want := range map[string]int{"random": 38, "partitions": 24} {
+		t.Run(name, func(t *testing.T) {
+			frames := 0
+			err := Decode(readStream(t, name), Options{}, func(f *Frame) error {
+				if !f.HashChecked {
+					t.Errorf("frame %d has no picture hash", frames)
+				}
+				frames++
+				return nil
+			})
+			if err != nil {
+				t.Fatalf("after %d frames: %v", frames, err)
+			}
+			if frames != want {
+				t.Errorf("%d frames, want %d", frames, want)
+			}
+		})
 	}
 }
