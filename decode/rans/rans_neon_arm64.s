@@ -50,7 +50,8 @@
 
 // The tables of a class are shuffles of 16 bytes: see binTables. A lane group is
 // decoded as four quarters of 16 lanes; states stay in kernelArgs, so that one
-// loop over groups serves all widths.
+// loop over groups serves all widths. With SDOT and no raw planes a weight takes
+// 2.9 instructions in scalar mode and 3.5 in mode DQ (panels of four groups).
 //
 //	R0  arguments                 R1  next byte of the stream
 //	R2  tables                    R3  8 * group, the index of pointers
