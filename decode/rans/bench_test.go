@@ -8,6 +8,7 @@ import (
 
 	"github.com/lamina-llm/lamina/internal/cpu"
 	"github.com/lamina-llm/lamina/internal/cpu/cputest"
+	"github.com/lamina-llm/lamina/internal/tile"
 )
 
 // benchRows and benchCols give streams of more than 2 MB, each of its own, so
@@ -117,5 +118,25 @@ func BenchmarkEncode(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)*float64(len(index))/b.Elapsed().Seconds()/1e6, "Mweights/s")
 		})
+	}
+}
+
+// BenchmarkNewMatrix: a matrix of 16 classes, without its chunks.
+func BenchmarkNewMatrix(b *testing.B) {
+	r := rand.New(rand.NewPCG(18, 19))
+	side := &Side{Mode: DQ, Band: 256, Depth: 1}
+	for range MaxClasses * 2 {
+		side.Tables = append(side.Tables, gaussTable(b, r, 1.3))
+	}
+	side.Row.Base, side.Col.Base = 1, 1
+	blob, err := side.AppendTo(nil, tile.Layout{Rows: benchRows, Cols: benchCols})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := NewMatrix(benchRows, benchCols, blob); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
