@@ -147,7 +147,7 @@ func TestApply(t *testing.T) {
 func TestWindow(t *testing.T) {
 	for _, mode := range []rans.Mode{rans.Scalar, rans.DQ} {
 		narrow, wide := encode(t, 64, 256, 64, 1, mode, 1, false), encode(t, 64, 256, 64, 1, mode, 1, true)
-		if n, w := narrow.UnpackedBytes(), wide.UnpackedBytes(); n > 64*256/2+256 || w < 64*256/8*5 {
+		if n, w := narrow.UnpackedBytes(), wide.UnpackedBytes(); n > 64*256/8*4.5 || w < 64*256/8*5 {
 			t.Errorf("%v: %d bytes with few large levels, %d with many", mode, n, w)
 		}
 	}

@@ -16,9 +16,10 @@ var trellis = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}
 type form struct {
 	*kern.Nibbles
 	mode   rans.Mode
-	planes int   // of the window
-	base   int   // least index of the window, 0 if it holds them all
-	bias   int32 // what the kernels add to every level, so that outliers of either sign have room
+	planes int     // of the window
+	base   int     // least index of the window, 0 if it holds them all
+	bias   int32   // what the kernels add to every level, so that outliers of either sign have room
+	out    float64 // estimated part of the weights outside the window
 }
 
 // maxClipped is the largest part of the weights that a window may leave out: a
@@ -30,8 +31,12 @@ const maxClipped = 0.007
 func (m *Matrix) form() form {
 	side := m.coded.Side()
 	f := form{mode: side.Mode, planes: int(side.Planes)}
-	for f.planes > 0 && outside(side, f.planes-1) <= maxClipped {
-		f.planes--
+	for f.planes > 0 {
+		out := outside(side, f.planes-1)
+		if out > maxClipped {
+			break
+		}
+		f.planes, f.out = f.planes-1, out
 	}
 	f.base = (rans.Alphabet<<side.Planes - rans.Alphabet<<f.planes) / 2
 	var level [2][16]uint8

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -16,8 +17,8 @@ type Unpacked struct {
 	ws     *Workspace
 	format form
 	packed []byte  // row block after row block, each panel after panel
-	sparse []cell  // outliers in the same order
-	first  []int32 // where those of a row block and panel begin; one more at the end
+	sparse []byte  // outliers in the same order, 4 bytes each
+	first  []int32 // where those of a row block and panel begin in sparse; one more at the end
 }
 
 // cell is an outlier within a panel of a row block: what is to be added in the
@@ -28,18 +29,35 @@ func (c cell) split() (row, col int, delta int32) {
 	return int(c & (rowBlock - 1)), int(uint8(c >> 6)), int32(c >> 14)
 }
 
-// UnpackedBytes returns the memory that the levels of m take when unpacked,
-// without outliers.
+// cellBytes is the size of a cell in memory.
+const cellBytes = 4
+
+// next takes the first cell from sparse.
+func next(sparse []byte) (cell, []byte) {
+	return cell(binary.LittleEndian.Uint32(sparse)), sparse[cellBytes:]
+}
+
+// UnpackedBytes returns the memory that m takes when unpacked: its levels, and
+// outliers as far as they are foreseen.
 func (m *Matrix) UnpackedBytes() int64 {
-	// Every row block has the states that its rows begin with.
-	f, groups := m.form(), m.layout.Groups()
+	f := m.form()
+	n := m.packedBytes(&f) + cellBytes*int64(1.25*f.out*float64(m.layout.Rows)*float64(m.layout.Cols))
+	return (n + 63) &^ 63 // whole cache lines: matrices lie side by side
+}
+
+// packedBytes returns what the levels take. Every row block has the states that
+// its rows begin with.
+func (m *Matrix) packedBytes(f *form) int64 {
+	groups := m.layout.Groups()
 	return int64(m.rowBlocks())*int64(f.BlockBytes(0, groups)) + int64(m.layout.Rows)*int64(f.RowBytes(groups))
 }
 
 // Unpack decodes m, whose chunks are attached, into dst, which has
 // UnpackedBytes and is borrowed for ever. The chunks are not needed afterwards.
 func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
-	u := &Unpacked{Matrix: m, ws: ws, format: m.form(), packed: dst[:m.UnpackedBytes()]}
+	u := &Unpacked{Matrix: m, ws: ws, format: m.form()}
+	at := m.packedBytes(&u.format)
+	u.packed, u.sparse = dst[:at], dst[at:m.UnpackedBytes()]
 	size := Size{}
 	size.Grow(m)
 	w := &worker{slab: make([]uint8, size.ChunkCells)}
@@ -93,12 +111,15 @@ func (u *Unpacked) keep(sparse []outlier) {
 			kept = append(kept, o)
 		}
 	}
-	u.sparse, u.first = make([]cell, len(kept)), make([]int32, u.rowBlocks()*u.panels()+1)
+	if len(u.sparse) < cellBytes*len(kept) { // more than foreseen
+		u.sparse = make([]byte, cellBytes*len(kept))
+	}
+	u.sparse, u.first = u.sparse[:cellBytes*len(kept)], make([]int32, u.rowBlocks()*u.panels()+1)
 	for i := range kept {
 		o := &kept[i]
 		lo, _ := u.rowRange(u.blockOf(int(o.row)))
-		u.sparse[i] = cell(o.delta<<14 | o.col<<6 | (o.row - int32(lo)))
-		u.first[place(o)+1]++
+		binary.LittleEndian.PutUint32(u.sparse[cellBytes*i:], uint32(o.delta<<14|o.col<<6|(o.row-int32(lo))))
+		u.first[place(o)+1] += cellBytes
 	}
 	for i := range u.first[1:] {
 		u.first[i+1] += u.first[i]
@@ -106,7 +127,7 @@ func (u *Unpacked) keep(sparse []outlier) {
 }
 
 // outliers returns those of a panel in a row block.
-func (u *Unpacked) outliers(b, p int) []cell {
+func (u *Unpacked) outliers(b, p int) []byte {
 	i := b*u.panels() + p
 	return u.sparse[u.first[i]:u.first[i+1]]
 }
@@ -138,7 +159,9 @@ func (u *Unpacked) single(dst []float32, a *activations, w *worker, b int) {
 		c0, c1 := u.columns(p)
 		q := a.q[c0:c1]
 		kern.DotsNibbles(dots[:], u.cells(b, p), q, hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
-		for _, c := range u.outliers(b, p) {
+		for s := u.outliers(b, p); len(s) >= cellBytes; {
+			var c cell
+			c, s = next(s)
 			row, col, delta := c.split()
 			dots[row] += delta * int32(q[col])
 		}
@@ -154,7 +177,9 @@ func (u *Unpacked) batch(dst []float32, a *activations, w *worker, b int) {
 		levels := w.slab[:(hi-lo)*(c1-c0)]
 		kern.ExpandNibbles(levels, u.cells(b, p), hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
 		w.sparse = w.sparse[:0]
-		for _, c := range u.outliers(b, p) {
+		for s := u.outliers(b, p); len(s) >= cellBytes; {
+			var c cell
+			c, s = next(s)
 			row, col, delta := c.split()
 			if !patch(&levels[row*(c1-c0)+col], delta) {
 				w.sparse = append(w.sparse, outlier{int32(p), int32(lo + row), int32(col), delta})
@@ -179,7 +204,9 @@ func (u *Unpacked) Rows(dst []float32, ids []int32) error {
 			c0, c1 := u.columns(p)
 			kern.ExpandNibbles(levels[:], u.cells(b, p), n, (c1-c0)/tile.Lanes, u.format.Nibbles)
 			var sparse []outlier
-			for _, c := range u.outliers(b, p) {
+			for s := u.outliers(b, p); len(s) >= cellBytes; {
+				var c cell
+				c, s = next(s)
 				if row, col, delta := c.split(); row == n-1 {
 					sparse = append(sparse, outlier{int32(p), id, int32(col), delta})
 				}
