@@ -26,7 +26,7 @@ func TestShow(t *testing.T) {
 	if want := int64(1000 * 2 * 2 * tinyLayers * tinyKV * tinyHeadDim); r.KV != want || src.KV != want {
 		t.Errorf("KV cache of %d and %d bytes, want %d", r.KV, src.KV, want)
 	}
-	if len(r.Tensors) != 2+4*tinyLayers || !r.Chat || len(r.Sections) < 4 || len(r.Provenance) == 0 {
+	if len(r.Tensors) != 2+6*tinyLayers || !r.Chat || len(r.Sections) < 4 || len(r.Provenance) == 0 {
 		t.Errorf("%d tensors, %d sections, chat %v, %d bytes of provenance", len(r.Tensors), len(r.Sections), r.Chat, len(r.Provenance))
 	}
 	var raw struct {

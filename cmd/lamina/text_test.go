@@ -51,7 +51,7 @@ func TestModelID(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"nonsense":                   "lamina: unexpected argument nonsense (see 'lamina --help')\n",
-		"bench":                      "lamina: expected \"model\" (see 'lamina bench --help')\n",
+		"bench":                      "lamina: expected one of \"codec\", \"model\" (see 'lamina bench --help')\n",
 		"show":                       "lamina: expected \"<path>\" (see 'lamina show --help')\n",
 		"show x --ram 5potato":       "lamina: --ram: ",
 		"serve --queue 0":            "lamina: --queue 0: want 1 or more (see 'lamina serve --help')\n",

@@ -43,6 +43,9 @@ const ours = `
 	internal/tile, decode/rans < pack/quant;
 	internal/tile, decode, decode/rans, lowrank, weights, internal/source, model, model/llama, pack/quant < pack;
 
+	# Measurements of the codec alone.
+	internal/cpu, internal/tile, decode/rans, pack/quant < internal/codecbench;
+
 	# Requests come in. The server knows requests and events, no weights.
 	model < server;
 	model, server < server/servertest;
@@ -55,7 +58,7 @@ const ours = `
 	< internal/engine;
 
 	# Programs.
-	internal/builtin, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
+	internal/builtin, internal/codecbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
 	decode, decode/rans, decode/vvc, weights, loader, pack, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
