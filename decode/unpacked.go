@@ -61,7 +61,7 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 	size := Size{}
 	size.Grow(m)
 	w := &worker{slab: make([]uint8, size.ChunkCells)}
-	c := &Coded{m, ws}
+	c, pack := &Coded{m, ws}, u.format.Packer()
 	var sparse []outlier
 	for i := range m.coded.Chunks() {
 		if err := c.decode(w, i); err != nil {
@@ -79,7 +79,7 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 				lo, hi := m.rowRange(b)
 				levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
 				sparse = u.format.clip(levels, sparse, p, lo, c1-c0)
-				u.format.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
+				pack.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
 			}
 		}
 	}

@@ -15,7 +15,7 @@
 // exponentials and the int8 products. Two kinds differ in what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
-//     F16 conversions, [QuantizeI8], [AccumulateScaled], [AccumulateCentered], and
+//     F16 conversions, [QuantizeI8], [AccumulateScaled], [AccumulateCentered], [Sums], and
 //     the element-wise float kernels ([Add], [Axpy], [MulInto], [Scale],
 //     [ScaleRows], [RoPE]), which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],

@@ -141,7 +141,7 @@ func TestShortOperandPanics(t *testing.T) {
 		"DotsNibbles x":    func() { DotsNibbles(i32, u8, i8[:63:63], 2, 1, nib) },
 		"DotsNibbles wide": func() { DotsNibbles(i32, u8, i8, 0, 5, nib) },
 		"ExpandNibbles":    func() { ExpandNibbles(make([]byte, 127), u8, 2, 1, nib) },
-		"Pack":             func() { nib.Pack(u8, u8[:127:127], make([]byte, 64), 2, 1) },
+		"Pack":             func() { nib.Packer().Pack(u8, u8[:127:127], make([]byte, 64), 2, 1) },
 		"MatMulU8S8 ldx":   func() { MatMulU8S8(i32, u8, i8, 2, 64, 2, 32) },
 	} {
 		func() {

@@ -21,13 +21,12 @@ const lanes = 64
 // The zero value is of no use; a Nibbles does not change and is safe for
 // concurrent use. The assembly knows the order of the fields.
 type Nibbles struct {
-	level  [32]uint8     // of nibble k in quantiser q, bias included: level[16*q+k]
-	step   [16]uint8     // code of the state that parity b leads to from state s: step[2*s+b]
-	shift  uint64        // log2(unit)
-	unit   uint8         // what a bit of the lowest plane adds
-	planes uint8         // 0 to 3
-	before [8]uint8      // a nibble of which step makes the code of each state
-	find   [2][128]uint8 // nibble and planes of a level, in either quantiser
+	level  [32]uint8 // of nibble k in quantiser q, bias included: level[16*q+k]
+	step   [16]uint8 // code of the state that parity b leads to from state s: step[2*s+b]
+	shift  uint64    // log2(unit)
+	unit   uint8     // what a bit of the lowest plane adds
+	planes uint8     // 0 to 3
+	bias   uint8     // what was added to the levels
 }
 
 // code is how the kernels hold state s of a column: bits that select the row of
@@ -42,22 +41,15 @@ func NewNibbles(level [2][16]uint8, next *[8][2]uint8, planes, shift, bias int) 
 	if planes < 0 || planes > 3 {
 		panic("kern: at most 3 bit planes")
 	}
-	t := &Nibbles{shift: uint64(shift), unit: 1 << shift, planes: uint8(planes)}
-	if next == nil {
-		next = new([8][2]uint8)
-	}
+	t := &Nibbles{shift: uint64(shift), unit: 1 << shift, planes: uint8(planes), bias: uint8(bias)}
 	for q := range level {
 		for k, v := range level[q] {
-			t.level[16*q+k] = v + uint8(bias)
-			for high := range 1 << planes {
-				t.find[q][(int(v)+high<<shift)&127] = uint8(high<<4 | k)
-			}
+			t.level[16*q+k] = v + t.bias
 		}
 	}
-	for s := range next {
-		for b, to := range next[s] {
-			t.step[2*s+b] = code(to)
-			t.before[to] = uint8(2*s + b)
+	if next != nil {
+		for s := range next {
+			t.step[2*s], t.step[2*s+1] = code(next[s][0]), code(next[s][1])
 		}
 	}
 	return t
@@ -69,44 +61,6 @@ func (t *Nibbles) RowBytes(groups int) int { return groups * (lanes/2 + int(t.pl
 // BlockBytes returns the size of a block of the given rows and lane groups.
 func (t *Nibbles) BlockBytes(rows, groups int) int {
 	return groups*lanes/2 + rows*t.RowBytes(groups)
-}
-
-// Pack writes a block of levels, row by row 64*groups of them, to dst, which
-// has BlockBytes. state holds the trellis state of every column, 0 above the
-// first row, and is moved on to the next block.
-func (t *Nibbles) Pack(dst []byte, level, state []uint8, rows, groups int) {
-	width := groups * lanes
-	dst, level, state = dst[:t.BlockBytes(rows, groups)], level[:rows*width], state[:width]
-	for c, s := range state {
-		put(dst[c/lanes*lanes/2:], c%lanes, t.before[s])
-	}
-	dst = dst[groups*lanes/2:]
-	per := t.RowBytes(1)
-	for r := range rows {
-		for g := range groups {
-			row, states := level[r*width+g*lanes:][:lanes], state[g*lanes:][:lanes]
-			out := dst[(r*groups+g)*per:][:per]
-			clear(out[lanes/2:])
-			for l, v := range row {
-				s := states[l]
-				u := t.find[s&1][v&127]
-				put(out, l, u&15)
-				for b := range t.planes {
-					out[lanes/2+int(b)*lanes/8+l/8] |= u >> (4 + b) & 1 << (l % 8)
-				}
-				states[l] = t.step[s<<1|u&1] >> 1 & 7
-			}
-		}
-	}
-}
-
-// put stores nibble v of lane l; lanes come in ascending order.
-func put(dst []byte, l int, v uint8) {
-	if l < lanes/2 {
-		dst[l] = v
-	} else {
-		dst[l-lanes/2] |= v << 4
-	}
 }
 
 // DotsNibbles computes dst[r] = sum over the columns of (level + bias) * x for

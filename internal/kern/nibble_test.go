@@ -29,7 +29,7 @@ func nibbleKinds() map[string]*Nibbles {
 	return kinds
 }
 
-// levels returns rows of random levels that the trellis can reach from the
+// reachable returns rows of random levels that the trellis can reach from the
 // given states, which it moves on.
 func reachable(r *rand.Rand, t *Nibbles, state []uint8, rows int, bias uint8) []byte {
 	level := make([]byte, rows*len(state))
@@ -48,7 +48,7 @@ func reachable(r *rand.Rand, t *Nibbles, state []uint8, rows int, bias uint8) []
 // and products back from both, between guard pages.
 func TestNibbles(t *testing.T) {
 	for name, nib := range nibbleKinds() {
-		bias := nib.level[16] // the least level is 0
+		bias, pack := nib.bias, nib.Packer()
 		for _, rows := range []int{1, 2, 7, 8, 9, 16, 31, 64, 67, 131} {
 			for groups := 1; groups <= 4; groups++ {
 				t.Run(fmt.Sprintf("%s/rows=%d/groups=%d", name, rows, groups), func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestNibbles(t *testing.T) {
 					for range 2 {
 						level := reachable(r, nib, states, rows, bias)
 						w := guarded[byte](t, nib.BlockBytes(rows, groups), rows%2 == 0)
-						nib.Pack(w, level, packing, rows, groups)
+						pack.Pack(w, level, packing, rows, groups)
 						wantEqual(t, "states", packing, states)
 						for i := range level {
 							level[i] += bias
@@ -114,5 +114,17 @@ func BenchmarkDotsNibbles(b *testing.B) {
 				b.ReportMetric(rows*groups*64*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gweights/s")
 			})
 		})
+	}
+}
+
+// BenchmarkPack packs one block.
+func BenchmarkPack(b *testing.B) {
+	const rows, groups = 64, 3
+	nib := nibbleKinds()["dependent/planes=1"]
+	level := reachable(rng(1), nib, make([]uint8, groups*64), rows, nib.bias)
+	w, pack := make([]byte, nib.BlockBytes(rows, groups)), nib.Packer()
+	b.SetBytes(int64(len(level)))
+	for b.Loop() {
+		pack.Pack(w, level, make([]uint8, groups*64), rows, groups)
 	}
 }
