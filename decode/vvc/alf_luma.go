@@ -112,58 +112,119 @@ func rowOffsets(y, vb, stride, reach int) (d, u [4]int) {
 	return d, u
 }
 
+// alfTaps is the luma filter of a 4x4 block: coefficients and clipping limits in the order of the transposed diamond.
+type alfTaps struct {
+	coeff, clip [12]int32
+	linear      bool  // no difference of samples reaches its limit
+	centre      int32 // weight of the current sample where linear
+}
+
+// load fills t with the filter of class; set is nil for the fixed filter set number fixed.
+func (t *alfTaps) load(set *alfAPS, fixed uint8, class alfClass, clips *[4]int32) {
+	perm := &alfTranspose[class.transpose]
+	t.linear, t.centre = true, 0
+	for i, k := range perm {
+		if set != nil {
+			t.coeff[i] = int32(set.luma[class.filter][k])
+			t.clip[i] = clips[set.lumaClip[class.filter][k]]
+		} else {
+			t.coeff[i] = int32(alfFixedCoeff[alfClassToFixed[fixed][class.filter]][k])
+			t.clip[i] = clips[0]
+		}
+		t.linear = t.linear && t.clip[i] == clips[0]
+		t.centre -= 2 * t.coeff[i]
+	}
+}
+
+// alfRows points at the samples around four neighbours in a row: the row itself from three to the left, then the rows
+// below and above from two, one and no samples to the left.
+type alfRows struct {
+	mid    *[10]uint16
+	d1, u1 *[8]uint16
+	d2, u2 *[6]uint16
+	d3, u3 *[4]uint16
+}
+
+// pair adds two samples.
+func pair(a, b uint16) int32 { return int32(a) + int32(b) }
+
+// linearRow filters four samples without clipping.
+func (t *alfTaps) linearRow(out *[4]uint16, r *alfRows, shift int, maxVal int32) {
+	k := &t.coeff
+	round := int32(1) << (shift - 1)
+	for x := range out {
+		cur := int32(r.mid[x+3])
+		sum := round + t.centre*cur +
+			k[0]*pair(r.d3[x], r.u3[x]) +
+			k[1]*pair(r.d2[x+2], r.u2[x]) + k[2]*pair(r.d2[x+1], r.u2[x+1]) + k[3]*pair(r.d2[x], r.u2[x+2]) +
+			k[4]*pair(r.d1[x+4], r.u1[x]) + k[5]*pair(r.d1[x+3], r.u1[x+1]) + k[6]*pair(r.d1[x+2], r.u1[x+2]) +
+			k[7]*pair(r.d1[x+1], r.u1[x+3]) + k[8]*pair(r.d1[x], r.u1[x+4]) +
+			k[9]*pair(r.mid[x+6], r.mid[x]) + k[10]*pair(r.mid[x+5], r.mid[x+1]) + k[11]*pair(r.mid[x+4], r.mid[x+2])
+		out[x] = uint16(min(max(cur+sum>>shift, 0), maxVal))
+	}
+}
+
+// clippedRow filters four samples.
+func (t *alfTaps) clippedRow(out *[4]uint16, r *alfRows, shift int, maxVal int32) {
+	k, c := &t.coeff, &t.clip
+	round := int32(1) << (shift - 1)
+	for x := range out {
+		cur := int32(r.mid[x+3])
+		sum := round
+		sum += k[0] * clipPair(c[0], cur, r.d3[x], r.u3[x])
+		sum += k[1] * clipPair(c[1], cur, r.d2[x+2], r.u2[x])
+		sum += k[2] * clipPair(c[2], cur, r.d2[x+1], r.u2[x+1])
+		sum += k[3] * clipPair(c[3], cur, r.d2[x], r.u2[x+2])
+		sum += k[4] * clipPair(c[4], cur, r.d1[x+4], r.u1[x])
+		sum += k[5] * clipPair(c[5], cur, r.d1[x+3], r.u1[x+1])
+		sum += k[6] * clipPair(c[6], cur, r.d1[x+2], r.u1[x+2])
+		sum += k[7] * clipPair(c[7], cur, r.d1[x+1], r.u1[x+3])
+		sum += k[8] * clipPair(c[8], cur, r.d1[x], r.u1[x+4])
+		sum += k[9] * clipPair(c[9], cur, r.mid[x+6], r.mid[x])
+		sum += k[10] * clipPair(c[10], cur, r.mid[x+5], r.mid[x+1])
+		sum += k[11] * clipPair(c[11], cur, r.mid[x+4], r.mid[x+2])
+		out[x] = uint16(min(max(cur+sum>>shift, 0), maxVal))
+	}
+}
+
 // luma filters the luma samples of a CTU (clause 8.8.5.2).
 func (f *alfFilter) luma(ctu *ctuInfo, dst []uint16, dstStride int, pix []uint16, pos, stride, w, h, vb int) {
 	clips := &alfClip[f.bitDepth-8]
-	var coeff, clip [12]int32
-	for i := range clip {
-		clip[i] = clips[0]
-	}
 	var set *alfAPS
 	if ctu.alfSet >= 16 {
 		set = ctu.slice.alf.luma[ctu.alfSet-16]
 	}
+	var taps alfTaps
+	loaded := alfClass{filter: 255}
+	var rows alfRows
 	for y4 := 0; y4 < h; y4 += 4 {
-		for x4 := 0; x4 < w; x4 += 4 {
-			class := f.classes[y4/4*32+x4/4]
-			perm := &alfTranspose[class.transpose]
-			if set != nil {
-				for i, k := range perm {
-					coeff[i] = int32(set.luma[class.filter][k])
-					clip[i] = clips[set.lumaClip[class.filter][k]]
-				}
-			} else {
-				fixed := &alfFixedCoeff[alfClassToFixed[ctu.alfSet][class.filter]]
-				for i, k := range perm {
-					coeff[i] = int32(fixed[k])
-				}
+		var down, up [4][4]int
+		var shift [4]int
+		for i := range shift {
+			y := y4 + i
+			down[i], up[i] = rowOffsets(y, vb, stride, 3)
+			shift[i] = 7
+			if y == vb-1 || y == vb {
+				shift[i] = 10
 			}
-			for y := y4; y < y4+4; y++ {
-				d, u := rowOffsets(y, vb, stride, 3)
-				shift := 7
-				if y == vb-1 || y == vb {
-					shift = 10
-				}
-				round := int32(1) << (shift - 1)
-				o := pos + y*stride + x4
-				out := dst[y*dstStride+x4 : y*dstStride+x4+4]
-				for x := range out {
-					cur := int32(pix[o])
-					sum := round
-					sum += coeff[0] * clipPair(clip[0], cur, pix[o+d[3]], pix[o+u[3]])
-					sum += coeff[1] * clipPair(clip[1], cur, pix[o+d[2]+1], pix[o+u[2]-1])
-					sum += coeff[2] * clipPair(clip[2], cur, pix[o+d[2]], pix[o+u[2]])
-					sum += coeff[3] * clipPair(clip[3], cur, pix[o+d[2]-1], pix[o+u[2]+1])
-					sum += coeff[4] * clipPair(clip[4], cur, pix[o+d[1]+2], pix[o+u[1]-2])
-					sum += coeff[5] * clipPair(clip[5], cur, pix[o+d[1]+1], pix[o+u[1]-1])
-					sum += coeff[6] * clipPair(clip[6], cur, pix[o+d[1]], pix[o+u[1]])
-					sum += coeff[7] * clipPair(clip[7], cur, pix[o+d[1]-1], pix[o+u[1]+1])
-					sum += coeff[8] * clipPair(clip[8], cur, pix[o+d[1]-2], pix[o+u[1]+2])
-					sum += coeff[9] * clipPair(clip[9], cur, pix[o+3], pix[o-3])
-					sum += coeff[10] * clipPair(clip[10], cur, pix[o+2], pix[o-2])
-					sum += coeff[11] * clipPair(clip[11], cur, pix[o+1], pix[o-1])
-					out[x] = uint16(min(max(cur+sum>>shift, 0), f.maxVal))
-					o++
+		}
+		for x4 := 0; x4 < w; x4 += 4 {
+			if class := f.classes[y4/4*32+x4/4]; class != loaded {
+				taps.load(set, ctu.alfSet, class, clips)
+				loaded = class
+			}
+			for i := range shift {
+				d, u := &down[i], &up[i]
+				o := pos + (y4+i)*stride + x4
+				rows.mid = (*[10]uint16)(pix[o-3:])
+				rows.d1, rows.u1 = (*[8]uint16)(pix[o+d[1]-2:]), (*[8]uint16)(pix[o+u[1]-2:])
+				rows.d2, rows.u2 = (*[6]uint16)(pix[o+d[2]-1:]), (*[6]uint16)(pix[o+u[2]-1:])
+				rows.d3, rows.u3 = (*[4]uint16)(pix[o+d[3]:]), (*[4]uint16)(pix[o+u[3]:])
+				out := (*[4]uint16)(dst[(y4+i)*dstStride+x4:])
+				if taps.linear {
+					taps.linearRow(out, &rows, shift[i], f.maxVal)
+				} else {
+					taps.clippedRow(out, &rows, shift[i], f.maxVal)
 				}
 			}
 		}
