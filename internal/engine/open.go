@@ -265,7 +265,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 			m = nil
 		}
 	}()
-	if err := m.readText(f); err != nil {
+	if err := m.readText(f, o.Logger); err != nil {
 		return m, err
 	}
 	d, err := newDraft(ctx, f, o)
@@ -371,7 +371,7 @@ func limitHeap(workspace int64) {
 }
 
 // readText reads tokenizer, chat template and sampling defaults.
-func (m *Model) readText(f *loader.Model) error {
+func (m *Model) readText(f *loader.Model, log *slog.Logger) error {
 	data, err := f.Section("tokenizer")
 	if err != nil {
 		return err
@@ -391,10 +391,10 @@ func (m *Model) readText(f *loader.Model) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: generation defaults: %w", f.Name(), err)
 	}
-	return m.setTemplate(string(tmpl))
+	return m.setTemplate(string(tmpl), log)
 }
 
-func (m *Model) setTemplate(text string) (err error) {
+func (m *Model) setTemplate(text string, log *slog.Logger) (err error) {
 	if text == "" {
 		return nil
 	}
@@ -405,6 +405,10 @@ func (m *Model) setTemplate(text string) (err error) {
 		return m.tok.Text(id)
 	}
 	m.template, err = chat.New(text, chat.Vars{BOS: spell(m.tok.BOS()), EOS: spell(m.tok.EOS())})
+	if errors.Is(err, chat.ErrInvalid) {
+		log.Warn("the model's chat template is not usable, completions are", "error", err)
+		return nil
+	}
 	return err
 }
 
@@ -427,7 +431,7 @@ func OpenSource(ctx context.Context, path string, o Options) (m *Model, err erro
 	if m.tok, err = src.Tokenizer(); err != nil {
 		return m, err
 	}
-	if err := m.setTemplate(src.ChatTemplate()); err != nil {
+	if err := m.setTemplate(src.ChatTemplate(), o.Logger); err != nil {
 		return m, err
 	}
 	limit := o.RAM
