@@ -38,7 +38,6 @@ type scratch struct {
 	tsLevel  [levelRows * levelStride]int32
 	coefs    []coefficient
 	res      [3][64 * 64]int32
-	block    [64 * 64]int32
 	tmp      [64 * 64]int32
 	work     transformWork
 	ref      refBuffer

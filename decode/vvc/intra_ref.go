@@ -9,7 +9,6 @@ type refBuffer struct {
 	top, left   [refMax]int32
 	fTop, fLeft [refMax]int32 // smoothed
 	main        [3 * refMax]int32
-	side        [refMax]int32
 }
 
 // blockRef describes where the reference samples of a block come from.

@@ -150,7 +150,7 @@ func (s *sps) parseSubpictures(r *bitReader) error {
 		return unsupported("subpictures")
 	}
 	s.subpicIDBits = r.ueMax("sps_subpic_id_len_minus1", 15) + 1
-	if r.flag() && r.flag() { // explicitly signalled, and here
+	if explicit := r.flag(); explicit && r.flag() { // identifiers are signalled, and in this parameter set
 		r.u(s.subpicIDBits)
 	}
 	return r.err
