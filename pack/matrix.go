@@ -17,13 +17,17 @@ type matrix struct {
 	band       int     // rows of a chunk
 	depth      int     // panels of a chunk
 	weigh      float64 // step relative to the common one
-	fold       string  // norm whose weights multiply the columns; "" is none
+	norm       string  // norm before it; "" is none
+	fold       float64 // power of the norm's weights that multiplies the columns
 
-	gain   []float32 // column factors from fold; nil is all one
+	gain   []float32 // column factors from the norm; nil is all one
 	row    rans.Scales
 	energy float64 // sum of squares, after folding
 	sample sample
 	curve  map[int]float64 // log2(step) * 4 -> bits per weight
+
+	gram     *triangle // of the inputs; nil without calibration
+	feedback *feedback // what gram becomes
 }
 
 // embedBand is the height of a chunk of the embedding: what must be decoded to
@@ -43,14 +47,18 @@ const qkvBits = 0.5
 // matrix behind it: |g|^foldPower; the norm keeps the rest. A column that meets
 // large activations so gets a finer step. All of it would be right if the
 // normalised activations were alike; in trained models large ones meet small
-// weights, and half was best on both models measured (docs/BENCHMARKS.md).
+// weights, and half was best on both models measured (docs/BENCHMARKS.md). With
+// calibration nothing is folded: column scales know better.
 const foldPower = 0.5
 
 // matrices lists what is coded, in the order of the file.
 func (p *packer) matrices() []*matrix {
 	c := p.cfg
-	new := func(name string, rows, cols int, weigh float64, fold string, parts ...string) *matrix {
-		m := &matrix{name: name, parts: parts, rows: rows, cols: cols, weigh: weigh, fold: fold, curve: map[int]float64{}}
+	new := func(name string, rows, cols int, weigh float64, norm string, parts ...string) *matrix {
+		m := &matrix{name: name, parts: parts, rows: rows, cols: cols, weigh: weigh, norm: norm, curve: map[int]float64{}}
+		if norm != "" && p.opt.Calibrate == nil {
+			m.fold = foldPower
+		}
 		m.band, m.depth = geometry(rows, cols, 4096)
 		return m
 	}

@@ -33,12 +33,15 @@ type Options struct {
 	Mode     rans.Mode // Scalar decodes fastest; DQ is 0.15 bit per weight smaller
 	Workers  int       // goroutines that quantise; 0 is one per processor
 	Progress func(Progress)
+
+	// Calibrate turns error feedback on; nil packs without data.
+	Calibrate *Calibration
 }
 
 // Progress reports how far a run is. Done and Total count weights within the
-// phase, over all tensors.
+// phase, over all tensors; tokens in the phase "calibrate".
 type Progress struct {
-	Phase  string `json:"phase"`  // "scan", then "encode"
+	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "encode"
 	Tensor string `json:"tensor"` // tensor that was finished
 	Done   int64  `json:"done"`
 	Total  int64  `json:"total"`
@@ -76,6 +79,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("pack: size %d", o.Size)
 	case o.Mode > rans.DQ:
 		return fmt.Errorf("pack: mode %d", o.Mode)
+	case o.Calibrate != nil && len(o.Calibrate.Tokens) < minCalibration:
+		return fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(o.Calibrate.Tokens), minCalibration)
 	}
 	return nil
 }
@@ -115,8 +120,18 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 		p.weights += int64(t.Rows) * int64(t.Cols)
 	}
 	p.mats = p.matrices()
+	if o.Calibrate != nil {
+		if err := p.calibrate(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := p.scan(ctx); err != nil {
 		return nil, err
+	}
+	if o.Calibrate != nil {
+		if err := p.plan(ctx); err != nil {
+			return nil, err
+		}
 	}
 	target := o.Size
 	if o.Bits != 0 {
@@ -148,9 +163,18 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	}
 	var done, spent int64
 	next := 0
+	var ahead map[*matrix]*coded
 	encode := func(role string) error {
 		m := p.mats[next]
-		t, err := p.encode(ctx, w, m, role, m.step(step))
+		var t *TensorReport
+		var err error
+		if m.feedback == nil {
+			t, err = p.encode(ctx, w, m, role, m.step(step))
+		} else {
+			c := ahead[m]
+			delete(ahead, m)
+			t, err = c.report, c.write(w, m, role)
+		}
 		if err != nil {
 			return fmt.Errorf("pack: %s: %w", m.name, err)
 		}
@@ -175,9 +199,12 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
+		if ahead, err = p.layerAhead(ctx, p.mats[next:next+4], step); err != nil {
+			return nil, err
+		}
 		for k, norm := range [4]string{"attn_norm", "", "ffn_norm", ""} {
 			if norm != "" {
-				if err := p.vector(w, fmt.Sprintf("layers.%d.%s", i, norm), p.mats[next].fold, 1-foldPower); err != nil {
+				if err := p.vector(w, fmt.Sprintf("layers.%d.%s", i, norm), p.mats[next].norm, 1-p.mats[next].fold); err != nil {
 					return nil, err
 				}
 			}
@@ -229,7 +256,7 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 		return 0, err
 	}
 	prov, err := json.Marshal(provenance{
-		Source: from, Made: time.Now().UTC().Format(time.RFC3339), Method: "data-free, " + p.opt.Mode.String(),
+		Source: from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
 		Target: float64(target) * 8 / float64(p.weights), Weights: p.weights,
 	})
 	if err != nil {
@@ -252,11 +279,20 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 		total += int64(len(s.data))
 	}
 	total += int64(p.cfg.Hidden) * 4      // final norm
+	total += 4096                         // the first page holds the header
 	total += int64(p.cfg.Layers+2) * 2048 // units start on pages: half a page lost each
 	for _, m := range p.mats {
-		total += int64(64 + len(m.name) + 20*(1+m.chunks())) // directory entry
+		total += int64(40+len(m.name)) + int64(1+m.chunks())*(8+32) // directory entry; spans start on 64 bytes
 	}
 	return total, nil
+}
+
+// method says in words how the file was made.
+func (p *packer) method() string {
+	if c := p.opt.Calibrate; c != nil {
+		return fmt.Sprintf("calibrated on %d tokens of %s, %v", len(c.Tokens), c.Name, p.opt.Mode)
+	}
+	return "data-free, " + p.opt.Mode.String()
 }
 
 // vector writes a one-row tensor as float32; with a power below 1, that power of

@@ -23,11 +23,21 @@ type coderFit struct {
 	planes int
 	bits   float64 // per weight, estimated on the sample, outliers included
 	cost   float64 // squared error plus lambda * bits, per weight, in steps
+
+	// With error feedback there are classes of tables, and a coder for each.
+	coders []*quant.Coder
+	class  []uint8 // per lane group
 }
+
+// coder of a lane group, with error feedback.
+func (f *coderFit) groupCoder(group int) *quant.Coder { return f.coders[f.class[group]] }
 
 // fit finds planes and tables for m at a step, by turns of quantising every
 // thin-th column of the sample and refitting the tables.
 func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
+	if m.feedback != nil {
+		return m.feedback.fit(mode, m.rows, step, thin, turns)
+	}
 	var best *coderFit
 	for planes := range mode.MaxPlanes() + 1 {
 		f, reach, err := m.fitPlanes(mode, planes, step, thin, turns)
@@ -69,7 +79,7 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 		}
 		f.tables, f.bits = nil, float64(outliers)*24
 		for q := range 1 + int(mode) {
-			t, err := fitTable(count[q])
+			t, err := quant.FitTable(count[q])
 			if err != nil {
 				return nil, false, err
 			}
@@ -88,28 +98,6 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 		reach = outliers*20000 <= total
 	}
 	return f, reach, nil
-}
-
-// fitTable fits a table, leaving out symbols so rare that their slot of 1/256
-// costs the others more than a sparse entry costs them. Levels -1, 0 and 1 stay.
-func fitTable(count [rans.Alphabet]int64) (rans.Table, error) {
-	const keep = 0x7 << (rans.Alphabet/2 - 1)
-	var total int64
-	for _, n := range count {
-		total += n
-	}
-	// A slot takes log2(256/255) bit from every other symbol.
-	floor := total / 256 / 6
-	for _, dir := range []int{-1, 1} {
-		end := rans.Alphabet - 1
-		if dir < 0 {
-			end = 0
-		}
-		for s := end; count[s] <= floor/4 && keep>>s&1 == 0; s -= dir {
-			count[s] = 0
-		}
-	}
-	return rans.FitTable(count, keep)
 }
 
 // tally quantises one column of the sample, counts its symbols and returns the
@@ -132,6 +120,9 @@ func tally(c *quant.Coder, t *quant.Trellis, v []float32, index []uint8, count *
 // curveSteps is the grid of the rate curve: points per octave of the step.
 const curveSteps = 2
 
+// rateThin is how thinly the sample is used for a point of the rate curve.
+const rateThin = 3
+
 // bits estimates the coded bits per weight of m at a step, side information of
 // chunks and rows included, by interpolation in the logarithm of the step.
 func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
@@ -141,7 +132,7 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 	for i := range at {
 		b, ok := m.curve[lo+i]
 		if !ok {
-			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps), 3, 2)
+			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps), rateThin, 2)
 			if err != nil {
 				return 0, err
 			}
@@ -155,6 +146,9 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 	states := lanes * 16.3 / float64(min(m.band*m.depth, m.rows*m.depth)) / float64(m.cols)
 	rows := float64(m.row.Bits) / float64(m.cols)
 	tables := 60 * 8 / float64(m.weights())
+	if m.feedback != nil {
+		tables = 0 // in the fit
+	}
 	pad := lanes / float64(m.cols)
 	return (at[0]*(1-t)+at[1]*t)*(1+(pad-1)*0.5) + states + rows + tables, nil
 }

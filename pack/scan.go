@@ -29,13 +29,13 @@ func (p *packer) scan(ctx context.Context) error {
 	var done int64
 	total := p.matrixWeights()
 	for _, m := range p.mats {
-		if m.fold != "" {
+		if m.fold != 0 {
 			m.gain = make([]float32, m.cols)
-			if err := p.src.ReadRows(m.fold, 0, 1, m.gain); err != nil {
+			if err := p.src.ReadRows(m.norm, 0, 1, m.gain); err != nil {
 				return err
 			}
 			for j, g := range m.gain {
-				m.gain[j] = float32(math.Copysign(math.Pow(math.Abs(float64(g)), foldPower), float64(g)))
+				m.gain[j] = float32(math.Copysign(math.Pow(math.Abs(float64(g)), m.fold), float64(g)))
 			}
 		}
 		if err := p.scanMatrix(ctx, m); err != nil {
@@ -88,10 +88,15 @@ func (p *packer) scanMatrix(ctx context.Context, m *matrix) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	m.row = rowScales(rms)
-	for _, s := range rms {
+	for i, s := range rms {
 		m.energy += s * s * float64(m.cols)
+		if m.gram != nil {
+			// A row's error counts for what it does to the output; a step that
+			// only half follows the row's size was best.
+			rms[i] = math.Sqrt(s)
+		}
 	}
+	m.row = rowScales(rms)
 	m.sample.rows = 0
 	for b := range ids {
 		m.sample.rows += len(ids[b])

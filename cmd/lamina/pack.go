@@ -3,12 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model/token"
 	"github.com/lamina-llm/lamina/pack"
+	"github.com/lamina-llm/lamina/pack/calib"
 	"github.com/lamina-llm/lamina/runtime/budget"
 )
 
@@ -18,6 +22,8 @@ type packCmd struct {
 	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8."`
 	Size    budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"Size of the whole file, such as 50MB."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
+	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file (default: on text that comes with lamina); slower, better."`
+	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Threads int         `help:"Goroutines that quantise; 0 is one per processor."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`
@@ -34,6 +40,9 @@ func (c *packCmd) Run(a *app) error {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
 	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Mode: rans.Scalar, Workers: c.Threads}
+	if c.Text != "" && c.Tokens < 512 {
+		return usage("pack", "--calibrate-tokens %d: want 512 or more", c.Tokens)
+	}
 	if c.Mode == "dq" {
 		o.Mode = rans.DQ
 	}
@@ -55,6 +64,9 @@ func (c *packCmd) Run(a *app) error {
 	o.Progress = func(p pack.Progress) {
 		bar.show(step{Phase: p.Phase, Item: p.Tensor, Done: p.Done, Total: p.Total})
 	}
+	if o.Calibrate, err = c.calibration(src); err != nil {
+		return err
+	}
 	r, err := pack.Run(ctx, src, c.Output, o)
 	bar.close()
 	if err != nil {
@@ -72,6 +84,39 @@ func (c *packCmd) Run(a *app) error {
 	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
 	a.printf("next: lamina run %s\n", quoteArg(c.Output))
 	return nil
+}
+
+// maxCalibration bounds the calibration text that is read, in bytes.
+const maxCalibration = 64 << 20
+
+// calibration reads and tokenises the calibration text; nil without one.
+func (c *packCmd) calibration(src *source.Source) (*pack.Calibration, error) {
+	if c.Text == "" {
+		return nil, nil
+	}
+	text, name := calib.Default(), "default"
+	if c.Text != "default" {
+		f, err := os.Open(c.Text)
+		if err != nil {
+			return nil, fmt.Errorf("pack: calibration text: %w", err)
+		}
+		defer f.Close()
+		// About 16 bytes a token are plenty.
+		data, err := io.ReadAll(io.LimitReader(f, min(maxCalibration, int64(c.Tokens)*16)))
+		if err != nil {
+			return nil, fmt.Errorf("pack: calibration text: %w", err)
+		}
+		text, name = strings.ToValidUTF8(string(data), ""), filepath.Base(c.Text)
+	}
+	tok, err := src.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	ids, err := tok.Encode(text, token.EncodeOptions{ParseSpecial: true})
+	if err != nil {
+		return nil, fmt.Errorf("pack: calibration text %s: %w", c.Text, err)
+	}
+	return &pack.Calibration{Name: name, Tokens: ids[:min(len(ids), c.Tokens)]}, nil
 }
 
 // checkOutput refuses, before the work and not after it, an output that exists

@@ -1,0 +1,12 @@
+// Package calib holds the calibration text that ships with Lamina: prose in
+// the public domain, and plain instructions, dialogue and code written for it.
+// It is data and nothing else.
+package calib
+
+import _ "embed"
+
+//go:embed default.txt
+var text string
+
+// Default returns the text, UTF-8, with special tokens of ChatML written out.
+func Default() string { return text }
