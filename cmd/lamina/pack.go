@@ -102,7 +102,7 @@ func (c *packCmd) calibration(src *source.Source) (*pack.Calibration, error) {
 		}
 		defer f.Close()
 		// About 16 bytes a token are plenty.
-		data, err := io.ReadAll(io.LimitReader(f, min(maxCalibration, int64(c.Tokens)*16)))
+		data, err := io.ReadAll(io.LimitReader(f, int64(min(c.Tokens, maxCalibration/16))*16))
 		if err != nil {
 			return nil, fmt.Errorf("pack: calibration text: %w", err)
 		}
