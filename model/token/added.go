@@ -162,7 +162,8 @@ func (p *splitter) next() bool {
 			}
 		}
 		if tok.flags&addedLStrip != 0 {
-			at = max(len(strings.TrimRightFunc(p.s[:at], unicode.IsSpace)), p.end)
+			from := min(p.end, at)
+			at = from + len(strings.TrimRightFunc(p.s[from:at], unicode.IsSpace))
 		}
 		if tok.flags&addedRStrip != 0 {
 			stop = len(p.s) - len(strings.TrimLeftFunc(p.s[stop:], unicode.IsSpace))

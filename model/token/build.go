@@ -51,6 +51,12 @@ func (b *builder) build() (*Tokenizer, error) {
 	if len(b.merges) > maxMerges {
 		return nil, malformed("%d merges, more than %d", len(b.merges), maxMerges)
 	}
+	if len(b.head) > maxAround || len(b.tail) > maxAround {
+		return nil, malformed("%d tokens before and %d after the text, more than %d", len(b.head), len(b.tail), maxAround)
+	}
+	if len(b.added) > len(b.types) {
+		return nil, malformed("%d added tokens in a vocabulary of %d", len(b.added), len(b.types))
+	}
 	size := 0
 	for _, p := range b.pieces {
 		size += len(p)
@@ -80,12 +86,19 @@ func (b *builder) build() (*Tokenizer, error) {
 // mergesFromScores derives the merges of a SentencePiece BPE model: any two
 // neighbours whose concatenation is a piece may merge, the highest score first.
 // Pieces of equal score share a rank, which makes the leftmost merge first.
-func (b *builder) mergesFromScores(scores []float32) {
+// Looking at every cut takes time quadratic in the length of a piece, so that
+// is bounded; trained pieces are of some 16 characters.
+func (b *builder) mergesFromScores(scores []float32) error {
+	const maxPiece = 1 << 12 // bytes
 	ids := make(map[string]int32, len(b.pieces))
 	for id := len(b.pieces) - 1; id >= 0; id-- {
-		if b.types[id]&(typeAbsent|typeHidden) == 0 {
-			ids[b.pieces[id]] = int32(id)
+		if b.types[id]&(typeAbsent|typeHidden) != 0 {
+			continue
 		}
+		if len(b.pieces[id]) > maxPiece {
+			return malformed("token %d is of %d bytes, more than %d", id, len(b.pieces[id]), maxPiece)
+		}
+		ids[b.pieces[id]] = int32(id)
 	}
 	order := make([]int32, 0, len(ids))
 	for _, id := range ids {
@@ -114,6 +127,7 @@ func (b *builder) mergesFromScores(scores []float32) {
 			}
 		}
 	}
+	return nil
 }
 
 // byteOfRune inverts GPT-2's table that gives every byte a visible character:

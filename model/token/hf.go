@@ -330,7 +330,7 @@ func (h *hfBuilder) vocab() error {
 		}
 		tok, _ := key.(string)
 		piece, flags := h.spell(tok)
-		if id >= maxVocab || int(id) > 16*len(h.file.Model.Vocab) {
+		if id >= maxVocab || int(id) > len(h.file.Model.Vocab) {
 			return malformed("token %q has id %d", tok, id)
 		}
 		if err := h.set(id, piece, flags); err != nil {

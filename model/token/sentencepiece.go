@@ -88,7 +88,9 @@ func FromSentencePiece(model []byte) (*Tokenizer, error) {
 	if dummyPrefix {
 		b.space, b.strip = earlyAlways, 1
 	}
-	b.mergesFromScores(scores)
+	if err := b.mergesFromScores(scores); err != nil {
+		return nil, err
+	}
 	return b.build()
 }
 

@@ -98,7 +98,9 @@ func FromVocab(v Vocab) (*Tokenizer, error) {
 		}
 	}
 	if b.kind == sentencePiece {
-		b.mergesFromScores(v.Scores)
+		if err := b.mergesFromScores(v.Scores); err != nil {
+			return nil, err
+		}
 	} else if err := b.mergesFromText(v); err != nil {
 		return nil, err
 	}
