@@ -484,11 +484,12 @@ func (t *Tokenizer) mergesCrossSpaces() bool {
 // UTF-8 become U+FFFD. A SentencePiece text loses the one leading space that
 // Encode added.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
-	var sb strings.Builder
 	s := t.NewStream(StreamOptions{SkipSpecial: skipSpecial})
+	s.buf = make([]byte, 0, 4*len(ids))
 	for _, id := range ids {
-		sb.WriteString(s.Push(id))
+		if !skipSpecial || !t.IsSpecial(id) {
+			s.buf = t.appendBytes(s.buf, id)
+		}
 	}
-	sb.WriteString(s.Flush())
-	return sb.String()
+	return s.Flush()
 }
