@@ -31,6 +31,10 @@ const (
 	feedbackRows = 192 // rows of the sample
 	colFrac      = 3   // column scales in steps of 2^(1/8)
 	colRange     = 63  // of codes: 8 octaves
+
+	// feedbackLambda is what lambda is multiplied with: the shrinking of levels
+	// that saves bits makes errors that go together, so there is less of it.
+	feedbackLambda = 0.75
 )
 
 // newFeedback plans the columns of a matrix from its Gram matrix and a sample
@@ -266,8 +270,9 @@ func (f *feedback) fit(mode rans.Mode, rows int, step float64, thin, turns int) 
 func (f *feedback) fitPlanes(mode rans.Mode, planes, rows int, step float64, thin, turns int) (c *coderFit, reach bool, err error) {
 	groups := len(f.a.left)
 	c = &coderFit{planes: planes, class: make([]uint8, groups)}
+	lambda := feedbackLambda * quant.Lambda(mode)
 	uniform := quant.Uniform(mode, planes)
-	uniform.Lambda = quant.Lambda(mode)
+	uniform.Lambda = lambda
 	c.coders = []*quant.Coder{uniform}
 	n := f.a.n
 	used := (f.rows + thin - 1) / thin
@@ -321,11 +326,11 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes, rows int, step float64, thi
 					}
 				}
 			}
-			c.coders = append(c.coders, quant.NewCoder(mode, planes, quant.Lambda(mode), tables))
+			c.coders = append(c.coders, quant.NewCoder(mode, planes, lambda, tables))
 			c.tables = append(c.tables, tables...)
 		}
 		c.bits = c.bits/total + float64(planes)
-		c.cost = loss/total + float64(quant.Lambda(mode))*c.bits
+		c.cost = loss/total + float64(lambda)*c.bits
 		c.bits += float64(len(c.tables)*24*8)/(float64(rows)*float64(f.a.n)) + float64(4+f.col.Bits)/float64(rows)
 		reach = outliers*20000 <= len(values)
 	}
