@@ -32,8 +32,8 @@ const (
 	colFrac      = 3   // column scales in steps of 2^(1/8)
 	colRange     = 63  // of codes: 8 octaves
 
-	// feedbackLambda is what lambda is multiplied with: the shrinking of levels
-	// that saves bits makes errors that go together, so there is less of it.
+	// feedbackLambda is what lambda is multiplied with. Measured differences
+	// between 0.55 and 1 are small: 0.75 gained at 2.5 bits, not at 3.5.
 	feedbackLambda = 0.75
 )
 
