@@ -41,7 +41,9 @@ const ours = `
 	# may see both what is stored and what it means.
 	weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
 	internal/tile, decode/rans < pack/quant;
-	internal/tile, decode, decode/rans, lowrank, weights, internal/source, model, model/llama, pack/quant < pack;
+	NONE < pack/calib;
+	internal/kern, internal/tile, decode, decode/rans, lowrank, weights, internal/source,
+	model, model/kv, model/llama, pack/quant < pack;
 
 	# Measurements of the codec alone.
 	internal/cpu, internal/tile, decode/rans, pack/quant < internal/codecbench;
@@ -59,7 +61,7 @@ const ours = `
 
 	# Programs.
 	internal/builtin, internal/codecbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
-	decode, decode/rans, decode/vvc, weights, loader, pack, server,
+	decode, decode/rans, decode/vvc, weights, loader, pack, pack/calib, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
 	server, server/servertest < e2e/fakeserver;
@@ -101,7 +103,7 @@ const outside = `
 	golang.org/x/text/... < model/token;
 	gonum.org/v1/gonum/... < lowrank, pack;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
-	golang.org/x/sync/errgroup < runtime/residency, internal/engine, pack, server, cmd/lamina;
+	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, pack, server, cmd/lamina;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
 	< weights, runtime/arena, runtime/budget, internal/hub, server, cmd/lamina;
 `

