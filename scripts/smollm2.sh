@@ -62,7 +62,7 @@ fi
 model=$CACHE/smollm2-135m-instruct-$BITS.lamina
 if [ ! -f "$model" ]; then
     say "packing at $BITS bits per weight"
-    "$LAMINA" pack "$CACHE/$GGUF" -o "$model" --bits "$BITS"
+    "$LAMINA" pack "$CACHE/$GGUF" -o "$model" --bits "$BITS" --calibrate default
 fi
 
 say "the model is $model"

@@ -1,6 +1,6 @@
 // Package builtin carries the model that the program answers with when it is
 // given none: storyteller-22m, a small LLaMA trained on public-domain prose,
-// packed by "lamina pack --bits 3". scripts/builtin.sh makes the file again.
+// packed by "lamina pack --bits 3 --calibrate default". scripts/builtin.sh makes the file again.
 package builtin
 
 import (
