@@ -122,7 +122,7 @@ func (g *triangle) factorise(perm []int) (a *triangle, root []float64, err error
 			break
 		}
 		if damp > 1e3 {
-			return nil, nil, fmt.Errorf("Gram matrix of %d inputs has no Cholesky factor", n)
+			return nil, nil, fmt.Errorf("the Gram matrix of %d inputs has no Cholesky factor", n)
 		}
 	}
 	var u mat.TriDense
