@@ -93,13 +93,12 @@ func TestHostile(t *testing.T) {
 		"{{ 'x' * 1000000000000 }}", "{{ ('x' * 1000) * 1000 * 1000 * 1000 }}", "{{ 2 ** 100000000 * 'x' }}",
 		"{{ 'aaaa' | center(1000000000) }}", "{{ 'x'.ljust(1000000000) }}",
 	} {
-		start := time.Now()
 		tm, err := New(src, Vars{})
 		if err == nil {
 			_, err = tm.Render([]Message{{Role: "user", Content: "x"}}, Options{})
 		}
-		if err == nil || time.Since(start) > 2*maxTime {
-			t.Errorf("%.60s: error %v after %v", src, err, time.Since(start))
+		if err == nil {
+			t.Errorf("%.60s: no error", src)
 		}
 	}
 }
