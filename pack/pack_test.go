@@ -13,6 +13,9 @@ import (
 
 func TestStoryteller(t *testing.T) {
 	const dir = "../../shared/models/storyteller-22m"
+	if testing.Short() {
+		t.Skip("packs the whole checkpoint four times; runs without -short")
+	}
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("the unpacked checkpoint is not there: %v", err)
 	}
