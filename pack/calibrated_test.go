@@ -123,6 +123,7 @@ func TestCalibrated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Logf("%d bytes, asked for %d", r.Bytes, o.Size)
 		if math.Abs(float64(r.Bytes-o.Size)) > 0.01*float64(o.Size) {
 			t.Errorf("%v: %d bytes, want %d", mode, r.Bytes, o.Size)
 		}

@@ -278,9 +278,10 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 		}
 		total += int64(len(s.data))
 	}
-	total += int64(p.cfg.Hidden) * 4      // final norm
-	total += 4096                         // the first page holds the header
-	total += int64(p.cfg.Layers+2) * 2048 // units start on pages: half a page lost each
+	norms := int64(1 + 2*p.cfg.Layers)
+	total += norms * (int64(p.cfg.Hidden)*4 + 100) // with their directory entries
+	total += 4096                                  // the first page holds the header
+	total += int64(p.cfg.Layers+2) * 2048          // units start on pages: half a page lost each
 	for _, m := range p.mats {
 		total += int64(40+len(m.name)) + int64(1+m.chunks())*(8+32) // directory entry; spans start on 64 bytes
 	}
