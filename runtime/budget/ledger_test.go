@@ -72,7 +72,7 @@ func TestAcquireOrder(t *testing.T) {
 		l := budget.New(100)
 		first := must(t)(l.TryAcquire(budget.KV, 60))
 		ctx, cancel := context.WithCancel(t.Context())
-		var order []string
+		var order, refused []string // granted and cancelled, each in order of arrival
 		var mu sync.Mutex
 		ask := func(ctx context.Context, name string, n int64) {
 			go func() {
@@ -83,7 +83,8 @@ func TestAcquireOrder(t *testing.T) {
 					if !errors.Is(err, context.Canceled) || e != nil {
 						t.Errorf("%s: %v", name, err)
 					}
-					name = "no " + name
+					refused = append(refused, name)
+					return
 				}
 				order = append(order, name)
 			}()
@@ -108,10 +109,13 @@ func TestAcquireOrder(t *testing.T) {
 			t.Errorf("%d wait, want 2", s.Waiting)
 		}
 		cancel()
-		expect("no large,small")
+		expect("small")
+		if got := strings.Join(refused, ","); got != "large" {
+			t.Errorf("cancelled %q, want large", got)
+		}
 		ask(t.Context(), "third", 70)
 		first.Release()
-		expect("no large,small,third")
+		expect("small,third")
 		if s := l.Stats(); s.Used != 100 || s.Waiting != 0 {
 			t.Errorf("stats %+v", s)
 		}
