@@ -30,6 +30,11 @@ func (f *runtimeFlags) options(a *app, command string) (engine.Options, error) {
 	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, Logger: a.log}, nil
 }
 
+// speculateFlag is the flag of the commands that answer requests.
+type speculateFlag struct {
+	Speculate string `enum:"auto,on,off" default:"auto" help:"Guess tokens from what the text repeats and check several in one pass: ${enum}. The answer is the same; auto guesses as long as it pays."`
+}
+
 // openModel opens a .lamina file, or the built-in model for an empty path.
 func openModel(ctx context.Context, path string, o engine.Options) (*engine.Model, error) {
 	if path == "" {

@@ -17,6 +17,7 @@ type runCmd struct {
 	File   string   `arg:"" optional:"" placeholder:"FILE" help:"The .lamina file; default: the built-in storyteller."`
 	Prompt []string `arg:"" optional:"" placeholder:"PROMPT" help:"The prompt; - stands for what comes on standard input. Without one, standard input is the prompt, or on a terminal a chat begins."`
 	runtimeFlags
+	speculateFlag
 	samplingFlags
 	System    string   `placeholder:"TEXT" help:"System message of the chat."`
 	Raw       bool     `help:"Continue the prompt as it is, chat template or not."`
@@ -72,7 +73,7 @@ func (c *runCmd) Run(a *app) (err error) {
 			return err
 		}
 	}
-	o.Parallel = 1
+	o.Parallel, o.Speculate = 1, engine.Speculation(c.Speculate)
 	ctx, stop := a.untilSignal()
 	defer stop()
 	m, err := openModel(ctx, file, o)

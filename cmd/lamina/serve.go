@@ -20,6 +20,7 @@ type serveCmd struct {
 	File string `arg:"" optional:"" placeholder:"FILE" help:"The .lamina file; default: the built-in storyteller."`
 	Addr string `default:"127.0.0.1:8080" env:"LAMINA_ADDR" placeholder:"HOST:PORT" help:"Address to listen on."`
 	runtimeFlags
+	speculateFlag
 	Parallel int    `placeholder:"N" help:"Sequences of full length that the cache holds at once; default: up to 4, as memory allows."`
 	Queue    int    `placeholder:"N" default:"64" help:"Requests that may wait; more get status 429."`
 	Model    string `name:"model-name" placeholder:"NAME" help:"Model id of the API; default: the name of the file."`
@@ -45,7 +46,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 	case c.MaxTokens < 0:
 		return usage("serve", "--max-tokens %d: want 0 or more", c.MaxTokens)
 	}
-	o.Parallel, o.Queue = c.Parallel, c.Queue
+	o.Parallel, o.Queue, o.Speculate = c.Parallel, c.Queue, engine.Speculation(c.Speculate)
 	drain, abort, stop := a.twoSignals()
 	defer stop()
 	// The port first: whether it is free should not take a model to find out.

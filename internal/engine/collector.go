@@ -40,6 +40,8 @@ func (e *Engine) Collector() prometheus.Collector {
 	add("forward_tokens_total", "Tokens in all passes, prompts included.", counter, func(e *Engine) float64 { return float64(e.stats.tokens.Load()) })
 	add("forward_sequences_total", "Sequences in all passes.", counter, func(e *Engine) float64 { return float64(e.stats.sequences.Load()) })
 	add("forward_seconds_total", "Time in passes.", counter, func(e *Engine) float64 { return float64(e.stats.nanos.Load()) / 1e9 })
+	add("speculation_guesses_total", "Guessed tokens that passes checked.", counter, func(e *Engine) float64 { return float64(e.stats.guessed.Load()) })
+	add("speculation_accepted_total", "Guessed tokens that were right.", counter, func(e *Engine) float64 { return float64(e.stats.guessedRight.Load()) })
 	add("kv_usage_ratio", "Share of the key-value cache in use.", gauge, func(e *Engine) float64 {
 		p := e.m.cache
 		return 1 - float64(p.Free())/float64(max(p.Pages(), 1))

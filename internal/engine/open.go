@@ -29,12 +29,13 @@ import (
 
 // Options says how a model is run. The zero value lets the machine decide.
 type Options struct {
-	RAM         int64 // bytes that the whole process may take; 0 is what the machine and its control group allow
-	Context     int   // most tokens of one sequence; 0 is what the model and the memory allow
-	Parallel    int   // sequences of full length that the KV cache holds; 0 is up to 4, as memory allows
-	Threads     int   // workers; 0 is one per processor
-	BatchTokens int   // tokens of one forward pass; 0 is up to 512, as memory allows
-	Queue       int   // requests that may wait; 0 is 64
+	RAM         int64       // bytes that the whole process may take; 0 is what the machine and its control group allow
+	Context     int         // most tokens of one sequence; 0 is what the model and the memory allow
+	Parallel    int         // sequences of full length that the KV cache holds; 0 is up to 4, as memory allows
+	Threads     int         // workers; 0 is one per processor
+	BatchTokens int         // tokens of one forward pass; 0 is up to 512, as memory allows
+	Queue       int         // requests that may wait; 0 is 64
+	Speculate   Speculation // guesses checked along with generated tokens; empty is SpeculateAuto
 	Logger      *slog.Logger
 }
 
@@ -44,6 +45,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Queue <= 0 {
 		o.Queue = 64
+	}
+	if o.Speculate == "" {
+		o.Speculate = SpeculateAuto
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
