@@ -35,7 +35,7 @@ type cli struct {
 	Show    showCmd    `cmd:"" help:"Describe a .lamina file or a checkpoint: tensors, sizes, memory plan."`
 	Verify  verifyCmd  `cmd:"" help:"Check every byte of a .lamina file and decode all of it."`
 	Pull    pullCmd    `cmd:"" help:"Download a model from a Hugging Face hub or a URL."`
-	Eval    evalCmd    `cmd:"" help:"Measure the perplexity of a text."`
+	Eval    evalCmd    `cmd:"" help:"Measure the perplexity of a text, and the distance from the source model."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed and memory."`
 	Version versionCmd `cmd:"" help:"Print version and processor."`
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -17,6 +18,8 @@ type reporter struct {
 	bar  *mpb.Bar      // of the phase
 
 	phase string
+	began time.Time // the phase, at its first report
+	first int64     // what that said was done
 	last  time.Time
 }
 
@@ -25,7 +28,8 @@ type step struct {
 	Phase string `json:"phase"`
 	Item  string `json:"item,omitempty"` // tensor or file
 	Done  int64  `json:"done"`
-	Total int64  `json:"total"` // -1 if unknown
+	Total int64  `json:"total"`                  // -1 if unknown
+	Left  int64  `json:"seconds_left,omitempty"` // of the phase, at its pace so far
 	bytes bool   // the numbers are bytes
 }
 
@@ -48,7 +52,11 @@ func (a *app) reporter() *reporter {
 // show reports one step. A new phase begins where the name changes.
 func (r *reporter) show(s step) {
 	begins := s.Phase != r.phase
-	r.phase = s.Phase
+	if begins {
+		r.phase, r.began, r.first = s.Phase, time.Now(), s.Done
+	} else if done := s.Done - r.first; done > 0 && s.Total > s.Done {
+		s.Left = int64(math.Ceil(time.Since(r.began).Seconds() * float64(s.Total-s.Done) / float64(done)))
+	}
 	switch {
 	case r.json != nil:
 		if now := time.Now(); begins || s.Done == s.Total || now.Sub(r.last) >= lineInterval {

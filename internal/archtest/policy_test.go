@@ -39,7 +39,7 @@ const ours = `
 
 	# Source checkpoints, and making a .lamina file from one. Offline, so it
 	# may see both what is stored and what it means.
-	weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
+	internal/kern, weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
 	internal/kern, internal/tile, decode, decode/rans, lowrank, weights, internal/source,

@@ -37,6 +37,10 @@ type Options struct {
 	Queue       int         // requests that may wait; 0 is 64
 	Speculate   Speculation // guesses checked along with generated tokens; empty is SpeculateAuto
 	Logger      *slog.Logger
+
+	// Round rounds the matrices of a source checkpoint as a GGUF format would;
+	// "" leaves them alone. Files take no notice.
+	Round source.Rounding
 }
 
 func (o Options) withDefaults() Options {
@@ -234,7 +238,15 @@ func (d *draft) kvBytes() int64 {
 }
 
 func (d *draft) llamaOptions() llama.Options {
-	return llama.Options{MaxBatchTokens: d.batch, MaxContext: max(d.context, 1), LogitRows: min(8, d.batch)}
+	return llama.Options{MaxBatchTokens: d.batch, MaxContext: max(d.context, 1), LogitRows: d.logitRows()}
+}
+
+// logitRows is how many rows of logits are computed at a time: what fits the
+// memory that a layer needs anyway, since a large head is read, or decoded, once
+// for all of them.
+func (d *draft) logitRows() int {
+	layer := d.batch * max(d.cfg.QKV()+d.cfg.Heads*d.cfg.HeadDim, 3*d.cfg.Intermediate)
+	return min(max(8, layer/d.cfg.Vocab), 64, d.batch)
 }
 
 // activations is the work memory of the forward pass and the operators.
@@ -414,57 +426,6 @@ func (m *Model) setTemplate(text string, log *slog.Logger) (err error) {
 		return nil
 	}
 	return err
-}
-
-// OpenSource opens a source checkpoint in float32, for evaluation and
-// comparison. It takes four bytes per weight, or those of one layer at a time
-// if that is more than half of o.RAM.
-func OpenSource(ctx context.Context, path string, o Options) (m *Model, err error) {
-	o = o.withDefaults()
-	src, err := source.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	m = &Model{name: src.Name(), cfg: src.Config(), sampling: src.Sampling(), closers: []func() error{src.Close}}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.Close())
-			m = nil
-		}
-	}()
-	if m.tok, err = src.Tokenizer(); err != nil {
-		return m, err
-	}
-	if err := m.setTemplate(src.ChatTemplate(), o.Logger); err != nil {
-		return m, err
-	}
-	limit := o.RAM
-	if limit == 0 {
-		limit = budget.DetectLimit().Bytes
-	}
-	m.context = min(m.cfg.MaxContext, 2048)
-	if o.Context > 0 {
-		m.context = min(o.Context, m.cfg.MaxContext)
-	}
-	d := &draft{cfg: m.cfg, context: m.context, parallel: max(1, o.Parallel), batch: o.BatchTokens, limit: limit}
-	if d.batch == 0 {
-		d.batch = 512
-	}
-	m.batch = d.batch
-	m.ledger = budget.New(limit)
-	stream := llama.FloatBytes(m.cfg, false) > limit/2
-	lease, err := m.ledger.TryAcquire(budget.Unpacked, llama.FloatBytes(m.cfg, stream))
-	if err != nil {
-		return m, err
-	}
-	m.onClose(func() error { lease.Release(); return nil })
-	pool := sched.New(o.Threads)
-	m.onClose(func() error { pool.Close(); return nil })
-	w, err := llama.NewFloatWeights(ctx, m.cfg, src.ReadRows, pool, stream)
-	if err != nil {
-		return m, err
-	}
-	return m, m.start(d, w, pool)
 }
 
 func (m *Model) onClose(f func() error) { m.closers = append(m.closers, f) }
