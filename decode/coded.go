@@ -16,7 +16,7 @@ type Coded struct {
 func NewCoded(m *Matrix, ws *Workspace) *Coded { return &Coded{m, ws} }
 
 // Apply computes n products; see model.Linear. It returns an error that wraps
-// rans.ErrCorrupt if a chunk does not decode.
+// rans.ErrCorrupt or planes.ErrCorrupt if a chunk does not decode.
 func (c *Coded) Apply(dst, x []float32, n int) error {
 	rows, cols := c.Dims()
 	dst, x = dst[:n*rows], x[:n*cols]
@@ -24,9 +24,9 @@ func (c *Coded) Apply(dst, x []float32, n int) error {
 		return nil
 	}
 	a := c.quantise(c.ws, x, n)
-	workers, bands, cells := c.ws.pool.Workers(), c.coded.Bands(), c.panels()*padRows(rows)
+	workers, bands, cells := c.ws.pool.Workers(), c.Bands(), c.panels()*padRows(rows)
 	switch {
-	case workers == 1 || bands >= 2*workers || n == 1 && cells > len(c.ws.dots):
+	case c.planes != nil || workers == 1 || bands >= 2*workers || n == 1 && cells > len(c.ws.dots):
 		c.byBand(dst, a)
 	case n == 1:
 		c.byChunk(dst, a)
@@ -42,11 +42,11 @@ func (c *Coded) Apply(dst, x []float32, n int) error {
 // byBand gives each worker whole rows: nothing is shared.
 func (c *Coded) byBand(dst []float32, a *activations) {
 	ws := c.ws
-	ws.pool.For(c.coded.Bands(), func(worker, band int) {
+	ws.pool.For(c.Bands(), func(worker, band int) {
 		w := &ws.worker[worker]
-		for block := range c.coded.Blocks() {
+		for block := range c.Blocks() {
 			var err error
-			if a.n == 1 {
+			if a.n == 1 && c.rans != nil {
 				err = c.single(dst, a, w, band, block)
 			} else {
 				err = c.batch(dst, a, w, band, block)
@@ -61,7 +61,7 @@ func (c *Coded) byBand(dst []float32, a *activations) {
 
 // single multiplies one chunk with the only vector of a as it is decoded.
 func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int) error {
-	m := c.coded
+	m := c.rans
 	r0, r1 := m.Band(band)
 	p0, p1 := m.Block(block)
 	room := padRows(r1 - r0)
@@ -80,11 +80,11 @@ func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int
 
 // batch decodes one chunk and multiplies it with all vectors.
 func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int) error {
-	if err := c.decode(w, band*c.coded.Blocks()+block); err != nil {
+	if err := c.decode(w, band*c.Blocks()+block); err != nil {
 		return err
 	}
-	r0, _ := c.coded.Band(band)
-	p0, _ := c.coded.Block(block)
+	r0, _ := c.Band(band)
+	p0, _ := c.Block(block)
 	c.patch(w, r0, p0)
 	b0, b1 := c.bandBlocks(band)
 	for b := b0; b < b1; b++ {
@@ -96,7 +96,7 @@ func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int)
 // byChunk shares out the chunks of few bands, whose sums of the only vector
 // then wait for each other.
 func (c *Coded) byChunk(dst []float32, a *activations) {
-	m, ws, panels := c.coded, c.ws, c.panels()
+	m, ws, panels := c.rans, c.ws, c.panels()
 	stride := padRows(c.layout.Rows)
 	ws.pool.For(m.Chunks(), func(worker, i int) {
 		w := &ws.worker[worker]
@@ -124,7 +124,7 @@ func (c *Coded) byChunk(dst []float32, a *activations) {
 // byRound decodes a few chunks at a time, one per worker, and shares out the
 // row blocks of their products with all vectors.
 func (c *Coded) byRound(dst []float32, a *activations) {
-	m, ws := c.coded, c.ws
+	m, ws := c.Matrix, c.ws
 	workers := ws.pool.Workers()
 	for first := 0; first < m.Chunks(); first += workers {
 		round := min(workers, m.Chunks()-first)
@@ -157,7 +157,7 @@ func (c *Coded) byRound(dst []float32, a *activations) {
 
 // decode fills w's slab with the levels of chunk i.
 func (c *Coded) decode(w *worker, i int) error {
-	m := c.coded
+	m := c.Matrix
 	r0, r1 := m.Band(i / m.Blocks())
 	p0, p1 := m.Block(i % m.Blocks())
 	w.levels, w.sparse = w.levels[:0], w.sparse[:0]
@@ -168,9 +168,13 @@ func (c *Coded) decode(w *worker, i int) error {
 		w.levels = append(w.levels, w.slab[at:at+size])
 		at += size
 	}
-	return m.Levels(i, w.levels, func(p, row, col int, delta int32) {
+	add := func(p, row, col int, delta int32) {
 		w.sparse = append(w.sparse, outlier{int32(p0 + p), int32(r0 + row), int32(col), delta})
-	}, &w.scratch)
+	}
+	if c.rans == nil {
+		return c.planes.Levels(i, w.levels, add, &w.picture)
+	}
+	return c.rans.Levels(i, w.levels, add, &w.scratch)
 }
 
 // patch adds the outliers of the decoded chunk in w, whose band and block start
@@ -190,7 +194,7 @@ func (c *Coded) patch(w *worker, r0, p0 int) {
 // band starts at row r0, to dst.
 func (c *Coded) multiply(dst []float32, a *activations, w *worker, dots []int32, block, r0, b int) {
 	lo, hi := c.rowRange(b)
-	p0, p1 := c.coded.Block(block)
+	p0, p1 := c.Block(block)
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.columns(p)
 		levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
@@ -206,7 +210,7 @@ func (c *Coded) Rows(dst []float32, ids []int32) error { return c.RowsFrom(dst, 
 // not nil, is called for every chunk that is needed, one at a time, and returns
 // its bytes, which must stay valid until the next call.
 func (c *Coded) RowsFrom(dst []float32, ids []int32, fetch func(chunk int) ([]byte, error)) error {
-	m, ws := c.coded, c.ws
+	m, ws := c.Matrix, c.ws
 	rows, cols := c.Dims()
 	for t, id := range ids {
 		if id < 0 || int(id) >= rows {
@@ -234,7 +238,7 @@ func (c *Coded) RowsFrom(dst []float32, ids []int32, fetch func(chunk int) ([]by
 
 // bandRows decodes the wanted rows of one band.
 func (c *Coded) bandRows(dst []float32, ids []int32, w *worker, band int, fetch func(chunk int) ([]byte, error)) error {
-	m, cols := c.coded, c.layout.Cols
+	m, cols := c.Matrix, c.layout.Cols
 	r0, r1 := m.Band(band)
 	wanted := func(id int32) bool { return int(id) >= r0 && int(id) < r1 }
 	if !slices.ContainsFunc(ids, wanted) {
@@ -265,7 +269,7 @@ func (c *Coded) bandRows(dst []float32, ids []int32, w *worker, band int, fetch 
 
 // row32 writes the weights of row id, of the decoded chunk in w, to dst.
 func (c *Coded) row32(dst []float32, w *worker, block, r0, id int) {
-	p0, p1 := c.coded.Block(block)
+	p0, p1 := c.Block(block)
 	for p := p0; p < p1; p++ {
 		c0, c1 := c.columns(p)
 		levels := w.levels[p-p0][(id-r0)*(c1-c0) : (id-r0+1)*(c1-c0)]

@@ -21,6 +21,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
@@ -46,9 +47,24 @@ const maxDotCells = 1 << 18
 // maxLevel is the largest level that every kernel multiplies.
 const maxLevel = 127
 
+// chunked is how a matrix is cut into chunks, each a band of rows of a block of
+// panels, and where their bytes are.
+type chunked interface {
+	Bands() int
+	Band(b int) (r0, r1 int)
+	Blocks() int
+	Block(b int) (p0, p1 int)
+	Chunks() int
+	Attach(chunks [][]byte) error
+	AttachChunk(i int, data []byte) error
+}
+
 // Matrix is what the operators need of a coded matrix beside its chunks.
 type Matrix struct {
-	coded  *rans.Matrix
+	chunked // one of the next two
+	rans    *rans.Matrix
+	planes  *planes.Matrix
+
 	layout tile.Layout
 	row    []float32 // scale of each row
 	col    []float32 // scale of each coded column; 0 in the padding
@@ -68,7 +84,24 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Matrix{coded: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero()}
+	m := &Matrix{chunked: r, rans: r, layout: r.Layout(), perm: r.Permutation(), zero: r.Zero()}
+	return m, m.scales(&r.Side().Row, &r.Side().Col, rans.ErrCorrupt)
+}
+
+// NewPlanes is NewMatrix for a matrix coded by "vvc1". Its chunks are pictures,
+// which take thousands of times longer to decode: it is meant to be unpacked.
+func NewPlanes(rows, cols int, side []byte) (*Matrix, error) {
+	r, err := planes.NewMatrix(rows, cols, side)
+	if err != nil {
+		return nil, err
+	}
+	m := &Matrix{chunked: r, planes: r, layout: r.Layout(), zero: planes.ZeroLevel}
+	return m, m.scales(&r.Side().Row, &r.Side().Col, planes.ErrCorrupt)
+}
+
+// scales finishes a new matrix. A scale that overflows gives the error corrupt.
+func (m *Matrix) scales(row, col *rans.Scales, corrupt error) error {
+	rows, cols := m.Dims()
 	m.shareRows()
 	for p := range m.layout.Panels() {
 		c0, _ := m.layout.Columns(p)
@@ -76,9 +109,9 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	}
 	m.start = append(m.start, m.layout.Padded())
 	m.row = make([]float32, rows)
-	r.Side().Row.Expand(m.row)
+	row.Expand(m.row)
 	own := make([]float32, cols)
-	r.Side().Col.Expand(own)
+	col.Expand(own)
 	m.col = make([]float32, m.layout.Padded())
 	for j := range cols {
 		if m.perm != nil {
@@ -89,29 +122,32 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	}
 	for i, v := range m.row {
 		if math.IsInf(float64(v), 0) {
-			return nil, fmt.Errorf("%w: scale of row %d overflows", rans.ErrCorrupt, i)
+			return fmt.Errorf("%w: scale of row %d overflows", corrupt, i)
 		}
 	}
 	for j, v := range m.col {
 		if math.IsInf(float64(v), 0) {
-			return nil, fmt.Errorf("%w: scale of column %d overflows", rans.ErrCorrupt, j)
+			return fmt.Errorf("%w: scale of column %d overflows", corrupt, j)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 // Dims returns rows and columns.
 func (m *Matrix) Dims() (rows, cols int) { return m.layout.Rows, m.layout.Cols }
 
-// Attach sets the coded chunks, which the matrix borrows until the next Attach.
-func (m *Matrix) Attach(chunks [][]byte) error { return m.coded.Attach(chunks) }
+// Rans returns the matrix coded by "rans1", or nil.
+func (m *Matrix) Rans() *rans.Matrix { return m.rans }
 
-// Coded returns the coded matrix.
-func (m *Matrix) Coded() *rans.Matrix { return m.coded }
+// Planes returns the matrix coded by "vvc1", or nil.
+func (m *Matrix) Planes() *planes.Matrix { return m.planes }
 
 // ResidentBytes returns what the side information occupies in memory.
 func (m *Matrix) ResidentBytes() int64 {
-	n := int64(len(m.row)+len(m.col))*4 + int64(m.coded.Side().Classes())*8*256
+	n := int64(len(m.row)+len(m.col)) * 4
+	if m.rans != nil {
+		n += int64(m.rans.Side().Classes()) * 8 * 256
+	}
 	return n + int64(len(m.perm))*4 + int64(m.layout.Rows)
 }
 
@@ -183,8 +219,8 @@ func (m *Matrix) shareRows() {
 	if m.layout.Rows < 32*rowBlock {
 		step /= 2 // enough blocks for several workers
 	}
-	for band := range m.coded.Bands() {
-		r0, r1 := m.coded.Band(band)
+	for band := range m.Bands() {
+		r0, r1 := m.Band(band)
 		for r := r0; r < r1; r += step {
 			m.low = append(m.low, int32(r))
 		}
@@ -209,7 +245,7 @@ func (m *Matrix) bandBlocks(band int) (b0, b1 int) {
 
 // blockOf returns the row block of row r.
 func (m *Matrix) blockOf(r int) int {
-	band := m.coded.Side().Band
+	_, band := m.Band(0)
 	return r/band*m.perBand + r%band/m.step
 }
 

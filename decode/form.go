@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
 )
@@ -16,10 +17,10 @@ var trellis = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}
 type form struct {
 	*kern.Nibbles
 	mode   rans.Mode
-	planes int     // of the window
-	base   int     // least index of the window, 0 if it holds them all
-	bias   int32   // what the kernels add to every level, so that outliers of either sign have room
-	out    float64 // estimated part of the weights outside the window
+	planes int   // of the window
+	base   int   // least index of the window, 0 if it holds them all
+	bias   int32 // what the kernels add to every level, so that outliers of either sign have room
+	cells  int64 // outliers that are foreseen: those of the window, estimated, or all, counted
 }
 
 // maxClipped is the largest part of the weights that a window may leave out: a
@@ -27,23 +28,34 @@ type form struct {
 // time they take.
 const maxClipped = 0.007
 
-// form chooses the narrowest window that suits m.
+// form chooses the narrowest window that suits m, or the one that came with its
+// pictures.
 func (m *Matrix) form() form {
-	side := m.coded.Side()
-	f := form{mode: side.Mode, planes: int(side.Planes)}
-	for f.planes > 0 {
-		out := outside(side, f.planes-1)
-		if out > maxClipped {
-			break
+	var f form
+	all := planes.MaxPlanes
+	if m.planes != nil {
+		side := m.planes.Side()
+		f = form{mode: rans.Scalar, planes: int(side.Planes), cells: int64(side.Outside)}
+	} else {
+		side := m.rans.Side()
+		all = int(side.Planes)
+		f = form{mode: side.Mode, planes: all}
+		out := 0.0
+		for f.planes > 0 {
+			next := outside(side, f.planes-1)
+			if next > maxClipped {
+				break
+			}
+			f.planes, out = f.planes-1, next
 		}
-		f.planes, f.out = f.planes-1, out
+		f.cells = int64(1.25 * out * float64(m.layout.Rows) * float64(m.layout.Cols))
 	}
-	f.base = (rans.Alphabet<<side.Planes - rans.Alphabet<<f.planes) / 2
+	f.base = (rans.Alphabet<<all - rans.Alphabet<<f.planes) / 2
 	var level [2][16]uint8
 	shift, next, first := 4, (*[8][2]uint8)(nil), f.base
 	for q := range level {
 		for k := range level[q] {
-			level[q][k] = uint8(f.level(f.base+k, q, side.Planes > 0))
+			level[q][k] = uint8(f.level(f.base+k, q, all > 0))
 		}
 	}
 	if f.mode == rans.DQ {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
 )
@@ -41,7 +42,7 @@ func next(sparse []byte) (cell, []byte) {
 // outliers as far as they are foreseen.
 func (m *Matrix) UnpackedBytes() int64 {
 	f := m.form()
-	n := m.packedBytes(&f) + cellBytes*int64(1.25*f.out*float64(m.layout.Rows)*float64(m.layout.Cols))
+	n := m.packedBytes(&f) + cellBytes*f.cells
 	return (n + 63) &^ 63 // whole cache lines: matrices lie side by side
 }
 
@@ -58,33 +59,74 @@ func Unpack(m *Matrix, ws *Workspace, dst []uint8) (*Unpacked, error) {
 	u := &Unpacked{Matrix: m, ws: ws, format: m.form()}
 	at := m.packedBytes(&u.format)
 	u.packed, u.sparse = dst[:at], dst[at:m.UnpackedBytes()]
-	size := Size{}
-	size.Grow(m)
-	w := &worker{slab: make([]uint8, size.ChunkCells)}
-	c, pack := &Coded{m, ws}, u.format.Packer()
 	var sparse []outlier
-	for i := range m.coded.Chunks() {
-		if err := c.decode(w, i); err != nil {
+	var err error
+	if m.planes != nil {
+		sparse, err = u.fillParallel()
+	} else {
+		sparse, err = u.fill()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return u, u.keep(sparse)
+}
+
+// fill decodes and packs chunk after chunk, for a caller who unpacks several
+// matrices at a time. It returns the outliers.
+func (u *Unpacked) fill() (sparse []outlier, err error) {
+	size := Size{}
+	size.Grow(u.Matrix)
+	w := &worker{slab: make([]uint8, size.ChunkCells)}
+	pack := u.format.Packer()
+	for i := range u.Chunks() {
+		if sparse, err = u.pack(i, w, pack, sparse); err != nil {
 			return nil, fmt.Errorf("decode: chunk %d: %w", i, err)
 		}
-		band := i / m.coded.Blocks()
-		r0, _ := m.coded.Band(band)
-		b0, b1 := m.bandBlocks(band)
-		p0, p1 := m.coded.Block(i % m.coded.Blocks())
-		sparse = append(sparse, w.sparse...)
-		for p := p0; p < p1; p++ {
-			var state [tile.MaxWidth]uint8
-			c0, c1 := m.columns(p)
-			for b := b0; b < b1; b++ {
-				lo, hi := m.rowRange(b)
-				levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
-				sparse = u.format.clip(levels, sparse, p, lo, c1-c0)
-				pack.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
-			}
+	}
+	return sparse, nil
+}
+
+// fillParallel is fill for chunks that take long: all workers decode one matrix,
+// each in its own part of the workspace.
+func (u *Unpacked) fillParallel() ([]outlier, error) {
+	lists, errs := make([][]outlier, u.Chunks()), make([]error, u.Chunks())
+	pack := u.format.Packer()
+	u.ws.pool.For(u.Chunks(), func(worker, i int) {
+		lists[i], errs[i] = u.pack(i, &u.ws.worker[worker], pack, nil)
+	})
+	for i, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("decode: chunk %d: %w", i, err)
 		}
 	}
-	u.keep(sparse)
-	return u, nil
+	return slices.Concat(lists...), nil
+}
+
+// pack decodes chunk i in w, packs it and appends its outliers to sparse.
+func (u *Unpacked) pack(i int, w *worker, pack *kern.NibblePacker, sparse []outlier) ([]outlier, error) {
+	if err := (&Coded{u.Matrix, u.ws}).decode(w, i); err != nil {
+		return nil, err
+	}
+	sparse = append(sparse, w.sparse...)
+	band := i / u.Blocks()
+	r0, _ := u.Band(band)
+	b0, b1 := u.bandBlocks(band)
+	p0, p1 := u.Block(i % u.Blocks())
+	for p := p0; p < p1; p++ {
+		var state [tile.MaxWidth]uint8
+		c0, c1 := u.columns(p)
+		for b := b0; b < b1; b++ {
+			lo, hi := u.rowRange(b)
+			levels := w.levels[p-p0][(lo-r0)*(c1-c0) : (hi-r0)*(c1-c0)]
+			sparse = u.format.clip(levels, sparse, p, lo, c1-c0)
+			pack.Pack(u.cells(b, p), levels, state[:c1-c0], hi-lo, (c1-c0)/tile.Lanes)
+		}
+	}
+	if u.planes != nil && int64(len(sparse)) > 2*u.format.cells {
+		return nil, fmt.Errorf("%w: more than %d samples outside the window", planes.ErrCorrupt, u.format.cells)
+	}
+	return sparse, nil
 }
 
 // cells returns the bytes of a panel in a row block.
@@ -97,7 +139,7 @@ func (u *Unpacked) cells(b, p int) []byte {
 }
 
 // keep stores the outliers in the order of the packed levels.
-func (u *Unpacked) keep(sparse []outlier) {
+func (u *Unpacked) keep(sparse []outlier) error {
 	place := func(o *outlier) int { return u.blockOf(int(o.row))*u.panels() + int(o.panel) }
 	slices.SortFunc(sparse, func(a, b outlier) int {
 		return cmp.Or(cmp.Compare(place(&a), place(&b)), cmp.Compare(a.row, b.row), cmp.Compare(a.col, b.col))
@@ -110,6 +152,9 @@ func (u *Unpacked) keep(sparse []outlier) {
 		} else {
 			kept = append(kept, o)
 		}
+	}
+	if u.planes != nil && int64(len(kept)) > u.format.cells {
+		return fmt.Errorf("decode: %w: %d samples outside the window, %d are announced", planes.ErrCorrupt, len(kept), u.format.cells)
 	}
 	if len(u.sparse) < cellBytes*len(kept) { // more than foreseen
 		u.sparse = make([]byte, cellBytes*len(kept))
@@ -124,6 +169,7 @@ func (u *Unpacked) keep(sparse []outlier) {
 	for i := range u.first[1:] {
 		u.first[i+1] += u.first[i]
 	}
+	return nil
 }
 
 // outliers returns those of a panel in a row block.

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/tile"
 )
@@ -21,6 +22,7 @@ type Workspace struct {
 // worker is what one worker of the pool works with.
 type worker struct {
 	scratch rans.Scratch
+	picture planes.Scratch
 	x       []float32 // one input vector, scaled
 	dots    []int32   // panel sums of one chunk, or of a row and a token block
 	out     [][]int32
@@ -40,20 +42,33 @@ type Size struct {
 	Batch      int // vectors of one Apply
 	Cols       int // of the widest matrix
 	ChunkCells int // levels of the largest chunk: rows x padded columns
+	Pixels     int // samples of the largest picture; 0 if nothing is coded as pictures
 }
 
 // Grow raises s so that it also serves m.
 func (s *Size) Grow(m *Matrix) {
 	s.Cols = max(s.Cols, m.layout.Padded())
 	s.ChunkCells = max(s.ChunkCells, rowBlock*tile.MaxWidth) // a panel of an unpacked row block
-	c := m.coded
-	for b := range c.Blocks() {
-		p0, p1 := c.Block(b)
+	for b := range m.Blocks() {
+		p0, p1 := m.Block(b)
 		c0, _ := m.layout.Columns(p0)
 		_, c1 := m.layout.Columns(p1 - 1)
-		r0, r1 := c.Band(0)
+		r0, r1 := m.Band(0)
 		s.ChunkCells = max(s.ChunkCells, padRows(r1-r0)*(c1-c0))
 	}
+	if m.planes != nil {
+		w, h := m.planes.PictureSize(0)
+		s.Pixels = max(s.Pixels, w*h)
+	}
+}
+
+// PictureBytes returns the part of Bytes that is allocated only when the first
+// picture is decoded.
+func (s Size) PictureBytes(workers int) int64 {
+	if s.Pixels == 0 {
+		return 0
+	}
+	return int64(workers) * (int64(s.Pixels)*planes.BytesPerSample + planes.FixedBytes)
 }
 
 // Bytes returns the memory that a workspace of this size takes with the given
@@ -61,7 +76,7 @@ func (s *Size) Grow(m *Matrix) {
 func (s Size) Bytes(workers int) int64 {
 	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
 	n, w := int64(s.Batch), int64(workers)
-	return n*int64(s.Cols) + n*panels*8 + maxDotCells*4 +
+	return n*int64(s.Cols) + n*panels*8 + maxDotCells*4 + s.PictureBytes(workers) +
 		w*(int64(s.Cols)*4+int64(s.ChunkCells)+dotCells*4)
 }
 

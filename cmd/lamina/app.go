@@ -37,6 +37,7 @@ type cli struct {
 	Pull    pullCmd    `cmd:"" help:"Download a model from a Hugging Face hub or a URL."`
 	Eval    evalCmd    `cmd:"" help:"Measure the perplexity of a text, and the distance from the source model."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed and memory."`
+	VVC     vvcCmd     `cmd:"" name:"vvc" help:"Decode and encode H.266 streams."`
 	Version versionCmd `cmd:"" help:"Print version and processor."`
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/engine"
 	"github.com/lamina-llm/lamina/model/llama"
@@ -65,7 +66,12 @@ type showTensor struct {
 
 // representation says in a word how the tensor is stored.
 func (t *showTensor) representation() string {
-	if t.Mode == "" {
+	switch {
+	case t.Codec == planes.Codec && t.Chunks == 1:
+		return fmt.Sprintf("%s, 1 picture, %d bits unpacked", t.Codec, 4+t.Planes)
+	case t.Codec == planes.Codec:
+		return fmt.Sprintf("%s, %d pictures, %d bits unpacked", t.Codec, t.Chunks, 4+t.Planes)
+	case t.Mode == "":
 		return t.Codec
 	}
 	s := fmt.Sprintf("%s %s, %d classes", t.Codec, t.Mode, t.Classes)
@@ -192,12 +198,20 @@ func describe(f *weights.File, t *weights.Tensor) (showTensor, error) {
 	if s.Weights > 0 {
 		s.Bits = float64(s.Bytes) * 8 / float64(s.Weights)
 	}
-	if t.Codec != "rans1" {
+	if t.Codec != "rans1" && t.Codec != planes.Codec {
 		return s, nil
 	}
 	data := make([]byte, t.Spans[0].Len)
 	if err := f.ReadSpan(data, t.Spans[0]); err != nil {
 		return s, err
+	}
+	if t.Codec == planes.Codec {
+		m, err := planes.NewMatrix(t.Rows, t.Cols, data)
+		if err != nil {
+			return s, fmt.Errorf("%s: tensor %s: %w", f.Name(), t.Name, err)
+		}
+		s.Planes, s.Chunks = int(m.Side().Planes), m.Chunks()
+		return s, nil
 	}
 	m, err := rans.NewMatrix(t.Rows, t.Cols, data)
 	if err != nil {

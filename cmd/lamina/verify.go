@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/model/token"
@@ -87,6 +88,7 @@ type verifier struct {
 	file    *weights.File
 	workers int
 	bufs    [][]byte // coded chunk of each worker
+	scratch []*scratch
 	report  verifyReport
 }
 
@@ -116,7 +118,7 @@ func (v *verifier) tensor(ctx context.Context, t *weights.Tensor) error {
 	switch t.Codec {
 	case "f32":
 		return v.floats(t)
-	case "rans1":
+	case "rans1", planes.Codec:
 		return v.coded(ctx, t)
 	}
 	return fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
@@ -141,20 +143,21 @@ func (v *verifier) floats(t *weights.Tensor) error {
 	return nil
 }
 
-// coded decodes a matrix, as many chunks at a time as there are workers. The
-// decoder checks the final state of every lane.
+// coded decodes a matrix, as many chunks at a time as there are workers.
 func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
 	side := make([]byte, t.Spans[0].Len)
 	if err := v.file.ReadSpan(side, t.Spans[0]); err != nil {
 		return err
 	}
-	dm, err := decode.NewMatrix(t.Rows, t.Cols, side)
+	m, err := newChunked(t, side)
 	if err != nil {
 		return err
 	}
-	m := dm.Coded()
 	if got := len(t.Spans) - 1; got != m.Chunks() {
 		return fmt.Errorf("%d chunks, want %d", got, m.Chunks())
+	}
+	for len(v.scratch) < v.workers {
+		v.scratch = append(v.scratch, new(scratch))
 	}
 	v.bufs = slices.Grow(v.bufs[:0], v.workers)[:v.workers]
 	for first := 0; first < m.Chunks(); first += v.workers {
@@ -176,7 +179,7 @@ func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := levels(m, i); err != nil {
+				if err := m.check(i, v.scratch[i-first]); err != nil {
 					return fmt.Errorf("chunk %d: %w", i, err)
 				}
 				return nil
@@ -191,8 +194,57 @@ func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
 	return nil
 }
 
-// levels decodes chunk i and throws the result away.
-func levels(m *rans.Matrix, i int) error {
+// chunked is a coded matrix of any codec.
+type chunked interface {
+	Chunks() int
+	AttachChunk(i int, data []byte) error
+	// check decodes chunk i and throws the result away.
+	check(i int, s *scratch) error
+}
+
+// scratch is what one worker decodes with.
+type scratch struct {
+	rans    rans.Scratch
+	picture planes.Scratch
+}
+
+// newChunked reads the side information of t.
+func newChunked(t *weights.Tensor, side []byte) (chunked, error) {
+	if t.Codec == planes.Codec {
+		m, err := decode.NewPlanes(t.Rows, t.Cols, side)
+		if err != nil {
+			return nil, err
+		}
+		return pictures{m.Planes()}, nil
+	}
+	m, err := decode.NewMatrix(t.Rows, t.Cols, side)
+	if err != nil {
+		return nil, err
+	}
+	return streams{m.Rans()}, nil
+}
+
+// pictures checks a matrix of codec "vvc1". The pictures' own hashes are
+// compared, and the samples outside the window counted.
+type pictures struct{ *planes.Matrix }
+
+func (m pictures) check(i int, s *scratch) error {
+	pic, err := m.Decode(i, &s.picture)
+	if err != nil {
+		return err
+	}
+	side := m.Side()
+	if n := planes.CountOutside(pic.Samples, int(side.Planes)); n > side.Outside {
+		return fmt.Errorf("%w: %d samples outside the window, of %d in all pictures", planes.ErrCorrupt, n, side.Outside)
+	}
+	return nil
+}
+
+// streams checks a matrix of codec "rans1". The decoder looks at the final state
+// of every lane.
+type streams struct{ *rans.Matrix }
+
+func (m streams) check(i int, s *scratch) error {
 	r0, r1 := m.Band(i / m.Blocks())
 	p0, p1 := m.Block(i % m.Blocks())
 	rows := (r1 - r0 + 15) / 16 * 16 // whole blocks of 16 rows are written
@@ -201,5 +253,5 @@ func levels(m *rans.Matrix, i int) error {
 		c0, c1 := m.Layout().Columns(p)
 		dst = append(dst, make([]uint8, rows*(c1-c0)))
 	}
-	return m.Levels(i, dst, func(int, int, int, int32) {}, new(rans.Scratch))
+	return m.Levels(i, dst, func(int, int, int, int32) {}, &s.rans)
 }

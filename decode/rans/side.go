@@ -223,12 +223,12 @@ func (s *Side) AppendTo(dst []byte, l tile.Layout) ([]byte, error) {
 	}
 	for i := range s.Tables {
 		dst = append(dst, s.Tables[i].Freq[:]...)
-		dst = appendBits(dst, s.Tables[i].Order[:], 4)
+		dst = AppendBits(dst, s.Tables[i].Order[:], 4)
 	}
-	dst = appendBits(dst, s.Row.Code, s.Row.Bits)
-	dst = appendBits(dst, s.Col.Code, s.Col.Bits)
+	dst = AppendBits(dst, s.Row.Code, s.Row.Bits)
+	dst = AppendBits(dst, s.Col.Code, s.Col.Bits)
 	for _, c := range [][]uint8{s.Order, s.RowClass, s.GroupClass} {
-		dst = appendBits(dst, c, 4)
+		dst = AppendBits(dst, c, 4)
 	}
 	return dst, nil
 }
@@ -281,7 +281,7 @@ func ParseSide(data []byte, l tile.Layout) (*Side, error) {
 			continue
 		}
 		var err error
-		if *p.dst, rest, err = readBits(rest, p.n, p.bits); err != nil {
+		if *p.dst, rest, err = ReadBits(rest, p.n, p.bits); err != nil {
 			return nil, err
 		}
 	}
@@ -291,8 +291,9 @@ func ParseSide(data []byte, l tile.Layout) (*Side, error) {
 	return s, s.validate(l)
 }
 
-// appendBits packs codes of the given width, lowest bits first.
-func appendBits(dst []byte, codes []uint8, width uint8) []byte {
+// AppendBits appends codes of the given width in bits, 1 to 8, packed from the
+// lowest bit of each byte up; zeros fill the last byte.
+func AppendBits(dst []byte, codes []uint8, width uint8) []byte {
 	var acc, have uint32
 	for _, c := range codes {
 		acc |= uint32(c) << have
@@ -307,8 +308,9 @@ func appendBits(dst []byte, codes []uint8, width uint8) []byte {
 	return dst
 }
 
-// readBits unpacks n codes and returns what follows them.
-func readBits(src []byte, n int, width uint8) (codes []uint8, rest []byte, err error) {
+// ReadBits unpacks n codes, as AppendBits packed them, and returns what follows
+// them. Its errors wrap ErrCorrupt.
+func ReadBits(src []byte, n int, width uint8) (codes []uint8, rest []byte, err error) {
 	size := (n*int(width) + 7) / 8
 	if len(src) < size {
 		return nil, nil, fmt.Errorf("%w: side information ends inside its codes", ErrCorrupt)

@@ -71,6 +71,9 @@ func NewDecoder(opts Options) *Decoder {
 	return &Decoder{opts: opts, slice: newSliceDecoder(), alf: new(alfFilter)}
 }
 
+// SetOptions sets other limits for the calls of Decode that follow. Buffers of pictures decoded before are kept.
+func (d *Decoder) SetOptions(opts Options) { d.opts = opts }
+
 // Decode decodes the Annex B byte stream data and passes its pictures to yield in output order. It stops at the first
 // error, of the stream or of yield, and returns it; pictures before it have been passed on.
 func (d *Decoder) Decode(data []byte, yield func(*Frame) error) error {

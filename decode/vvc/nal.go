@@ -4,11 +4,13 @@ import "bytes"
 
 // NAL unit types (table 5).
 const (
+	nalRADL      = 2
 	nalRASL      = 3 // the last type of slices of pictures that are not random access points
 	nalIDRRadl   = 7
 	nalIDRNoLP   = 8
 	nalCRA       = 9
 	nalGDR       = 10
+	nalVPS       = 14
 	nalSPS       = 15
 	nalPPS       = 16
 	nalPrefixAPS = 17

@@ -23,7 +23,8 @@ const ours = `
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
 	internal/cpu, internal/tile < decode/rans;
-	internal/kern, internal/tile, decode/rans, decode/vvc < decode;
+	internal/tile, decode/rans, decode/vvc < decode/planes;
+	internal/kern, internal/tile, decode/rans, decode/planes < decode;
 
 	# What stores: files, names, checksums.
 	weights < loader;
@@ -42,7 +43,7 @@ const ours = `
 	internal/kern, weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
-	internal/kern, internal/tile, decode, decode/rans, lowrank, weights, internal/source,
+	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
 	model, model/kv, model/llama, pack/quant < pack;
 
 	# Measurements of the codec alone.
@@ -53,7 +54,7 @@ const ours = `
 	model, server < server/servertest;
 
 	# The wiring: the one place at run time that sees both sides.
-	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/vvc, lowrank,
+	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
 	weights, loader, internal/source,
 	model, model/kv, model/token, model/chat, model/sample, model/llama,
 	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched
@@ -61,7 +62,7 @@ const ours = `
 
 	# Programs.
 	internal/builtin, internal/codecbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
-	decode, decode/rans, decode/vvc, weights, loader, pack, pack/calib, server,
+	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
 	server, server/servertest < e2e/fakeserver;

@@ -7,6 +7,7 @@ import (
 	"math"
 
 	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/loader"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/weights"
@@ -118,7 +119,7 @@ func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, co
 		return part{}, fmt.Errorf("%s: tensor %s: %w", m.Name(), name, err)
 	}
 	switch {
-	case t.Codec != "rans1":
+	case t.Codec != "rans1" && t.Codec != planes.Codec:
 		return fail(fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec))
 	case t.Rows != rows || t.Cols != cols:
 		return fail(fmt.Errorf("shape %d x %d, the configuration wants %d x %d", t.Rows, t.Cols, rows, cols))
@@ -127,11 +128,15 @@ func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, co
 	if err := m.ReadSpan(ctx, side, t.Spans[0]); err != nil {
 		return part{}, err
 	}
-	mat, err := decode.NewMatrix(rows, cols, side)
+	open := decode.NewMatrix
+	if t.Codec == planes.Codec {
+		open = decode.NewPlanes
+	}
+	mat, err := open(rows, cols, side)
 	if err != nil {
 		return fail(err)
 	}
-	if got, want := len(t.Spans)-1, mat.Coded().Chunks(); got != want {
+	if got, want := len(t.Spans)-1, mat.Chunks(); got != want {
 		return fail(fmt.Errorf("%d chunks, want %d", got, want))
 	}
 	p := part{Matrix: mat, chunks: make([][]byte, len(t.Spans)-1)}

@@ -322,7 +322,11 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	if err := m.start(d, w, pool); err != nil {
 		return m, err
 	}
-	limitHeap(d.size.Bytes(o.Threads))
+	reserve := int64(heapReserve)
+	if d.plan.Count(plan.Unpacked) == 0 { // no picture has been decoded yet
+		reserve += d.size.PictureBytes(o.Threads)
+	}
+	limitHeap(reserve)
 	return m, nil
 }
 
@@ -377,13 +381,13 @@ func (m *Model) start(d *draft, w llama.Weights, pool model.Pool) error {
 	return err
 }
 
-// limitHeap lets the collector keep the Go heap at what it is now plus the
+// limitHeap lets the collector keep the Go heap at what it is now plus a
 // reserve.
-func limitHeap(workspace int64) {
+func limitHeap(reserve int64) {
 	debug.FreeOSMemory()
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
-	debug.SetMemoryLimit(int64(s.Sys-s.HeapReleased) + heapReserve)
+	debug.SetMemoryLimit(int64(s.Sys-s.HeapReleased) + reserve)
 }
 
 // readText reads tokenizer, chat template and sampling defaults.
