@@ -14,7 +14,7 @@ package archtest
 const ours = `
 	# What stands alone.
 	NONE
-	< internal/cpu, internal/tile, lowrank, decode/vvc,
+	< internal/cpu, internal/tile, decode/vvc,
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
 	  runtime/budget, runtime/sched,
@@ -22,6 +22,7 @@ const ours = `
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
+	internal/kern < lowrank;
 	internal/cpu, internal/tile < decode/rans;
 	internal/tile, decode/rans, decode/vvc < decode/planes;
 	internal/kern, internal/tile, decode/rans, decode/planes < decode;
