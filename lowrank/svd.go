@@ -32,16 +32,8 @@ type SVD struct {
 // smaller side. Errors wrap [ErrShape], [ErrEmpty], [ErrNotFinite] or
 // [ErrNoConvergence].
 func Decompose(rows, cols int, w []float64) (*SVD, error) {
-	switch {
-	case rows == 0 || cols == 0:
-		return nil, fmt.Errorf("lowrank: %w: %d x %d", ErrEmpty, rows, cols)
-	case rows < 0 || cols < 0 || len(w)/rows < cols || rows*cols != len(w):
-		return nil, fmt.Errorf("lowrank: %w: %d elements for %d x %d", ErrShape, len(w), rows, cols)
-	}
-	for i, v := range w {
-		if !finite(v) {
-			return nil, fmt.Errorf("lowrank: row %d, column %d: %v: %w", i/cols, i%cols, v, ErrNotFinite)
-		}
+	if err := check(rows, cols, w); err != nil {
+		return nil, err
 	}
 	var svd mat.SVD
 	if !svd.Factorize(mat.NewDense(rows, cols, w), mat.SVDThin) {
