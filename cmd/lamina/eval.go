@@ -17,11 +17,12 @@ import (
 
 type evalCmd struct {
 	Path      string      `arg:"" placeholder:"PATH" help:"A .lamina file, or a checkpoint, which is run in float32."`
-	Text      []string    `required:"" sep:"none" placeholder:"FILE" help:"Text to predict, UTF-8; may be repeated."`
+	Text      []string    `xor:"input" required:"" sep:"none" placeholder:"FILE" help:"Text to predict, UTF-8; may be repeated."`
+	Choices   string      `xor:"input" required:"" placeholder:"FILE" help:"Questions to answer by likelihood instead, JSON lines of {prompt, options, answer}."`
 	Reference string      `placeholder:"SRC" help:"Checkpoint that PATH was packed from: measures KL divergence and agreement too. It is run in float32, read anew layer by layer."`
 	Round     string      `placeholder:"TYPE" help:"PATH is a checkpoint: round its matrices as GGUF does first, to q4_0 or q8_0."`
 	Tokens    int         `placeholder:"N" help:"Use the first N tokens of each text; 0 is all of them."`
-	Window    int         `default:"512" placeholder:"N" help:"Tokens per window; every window starts afresh."`
+	Window    int         `placeholder:"N" help:"Tokens per window, each of which starts afresh, and the most tokens of a question; default: 512, or what the model was trained for."`
 	RAM       budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
 	Threads   int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
 	JSON      bool        `help:"Print JSON."`
@@ -51,6 +52,9 @@ type evalText struct {
 func (c *evalCmd) Run(a *app) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.Choices != "" {
+		return c.choose(a)
 	}
 	texts, err := readTexts(c.Text)
 	if err != nil {
@@ -108,12 +112,14 @@ func (c *evalCmd) check() error {
 	switch {
 	case c.Tokens < 0 || c.Tokens == 1:
 		return usage("eval", "--tokens %d: want 2 or more, or 0 for all", c.Tokens)
-	case c.Window < 2:
-		return usage("eval", "--window %d: want 2 or more", c.Window)
+	case c.Window < 0 || c.Window == 1:
+		return usage("eval", "--window %d: want 2 or more, or 0 for the default", c.Window)
 	case c.Round != "" && c.Round != string(source.RoundQ4_0) && c.Round != string(source.RoundQ8_0):
 		return usage("eval", "--round %s: want %s or %s", c.Round, source.RoundQ4_0, source.RoundQ8_0)
 	case c.Round != "" && !isCheckpoint(c.Path):
 		return usage("eval", "--round is for checkpoints, and %s is none", c.Path)
+	case c.Choices != "" && (c.Reference != "" || c.Tokens != 0):
+		return usage("eval", "--reference and --tokens are for texts, not for --choices")
 	case c.Reference != "" && !isCheckpoint(c.Reference):
 		return usage("eval", "--reference %s is not a checkpoint (directory, .safetensors or .gguf)", c.Reference)
 	}
@@ -186,20 +192,28 @@ func (r *evalReport) sum() {
 	}
 }
 
+// rounded names a model that may be rounded.
+func rounded(path, round string) string {
+	if round == "" {
+		return path
+	}
+	return path + " rounded to " + round
+}
+
+// print writes the size, and what measuring took.
+func (s modelSize) print(a *app, seconds float64, peak int64) {
+	a.printf("%.3f bits per weight, %s; %.1f s, peak memory %s\n", s.Bits, budget.FormatSize(s.Bytes), seconds, budget.FormatSize(peak))
+}
+
 // print writes the report as text.
 func (r *evalReport) print(a *app) {
-	name := r.Path
-	if r.Round != "" {
-		name += " rounded to " + r.Round
-	}
-	a.printf("%s on %d tokens of %s, windows of %d\n", name, r.Tokens, r.Text, r.Window)
+	a.printf("%s on %d tokens of %s, windows of %d\n", rounded(r.Path, r.Round), r.Tokens, r.Text, r.Window)
 	a.printf("perplexity %.4f (%.5f nats per token, %.4f bits per byte)\n", r.PPL, r.NLL, r.BitsPerByte)
 	if r.KL != nil {
 		a.printf("KL divergence %.5f nats per token from %s, whose perplexity is %.4f; same likeliest token %.2f %%\n",
 			*r.KL, r.Reference, *r.RefPPL, 100**r.Top1)
 	}
-	a.printf("%.3f bits per weight, %s; %.1f s, peak memory %s\n",
-		r.Bits, budget.FormatSize(r.modelSize.Bytes), r.Seconds, budget.FormatSize(r.Peak))
+	r.modelSize.print(a, r.Seconds, r.Peak)
 	if len(r.Texts) == 0 {
 		return
 	}

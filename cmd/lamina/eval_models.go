@@ -26,12 +26,6 @@ type evaluated struct {
 // open opens the model and the reference within one budget: the reference
 // takes what streaming needs, the model what is left.
 func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
-	flags := runtimeFlags{RAM: c.RAM, Context: c.Window, Threads: c.Threads}
-	o, err := flags.options(a, "eval")
-	if err != nil {
-		return nil, err
-	}
-	o.Parallel = 1
 	m = &evaluated{refPath: c.Reference}
 	defer func() {
 		if err != nil {
@@ -41,6 +35,15 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 	if m.size, err = sizeOf(c.Path, source.Rounding(c.Round)); err != nil {
 		return m, err
 	}
+	if c.Window == 0 {
+		c.Window = min(eval.DefaultWindow, m.size.context)
+	}
+	flags := runtimeFlags{RAM: c.RAM, Context: c.Window, Threads: c.Threads}
+	o, err := flags.options(a, "eval")
+	if err != nil {
+		return m, err
+	}
+	o.Parallel = 1
 	own := o
 	if c.Reference != "" {
 		need, err := engine.ReferenceBytes(c.Reference, o)
@@ -126,34 +129,28 @@ func (s scorer) Score(ctx context.Context, ids []int32, emit func(i int, logits 
 		return err
 	}
 	defer seq.Close()
-	for first := 0; first < len(ids); first += s.m.BatchTokens() {
-		part := ids[first:min(first+s.m.BatchTokens(), len(ids))]
-		err := s.m.Forward(ctx, []llama.Seq{{Tokens: part, KV: seq, Want: llama.All}}, func(_, i int, logits []float32) error {
-			return emit(first+i, logits)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return feed(ctx, s.m, llama.Seq{Tokens: ids, KV: seq, Want: llama.All}, emit)
 }
 
 // modelSize is what a model takes on disk.
 type modelSize struct {
 	Bytes int64   `json:"file_bytes"`
 	Bits  float64 `json:"bits_per_weight"` // of all of Bytes
+
+	context int // tokens that the model was trained for
 }
 
 // sizeOf returns the size of a .lamina file, of a checkpoint, or of what
 // rounding a checkpoint would leave of its tensors.
 func sizeOf(path string, round source.Rounding) (modelSize, error) {
 	var bytes, n int64
+	var config llama.Config
 	if isCheckpoint(path) {
 		r, err := showCheckpoint(path)
 		if err != nil {
 			return modelSize{}, err
 		}
-		bytes, n = r.Bytes, r.Weights
+		bytes, n, config = r.Bytes, r.Weights, r.Config
 		if round != "" {
 			bytes = 0
 			for _, t := range r.Tensors {
@@ -177,7 +174,14 @@ func sizeOf(path string, round source.Rounding) (modelSize, error) {
 		if err := r.readProvenance(f); err != nil {
 			return modelSize{}, err
 		}
+		raw, err := f.Section(weights.SectionConfig)
+		if err != nil {
+			return modelSize{}, err
+		}
+		if config, err = llama.ParseConfig(raw); err != nil {
+			return modelSize{}, fmt.Errorf("%s: %w", path, err)
+		}
 		bytes, n = f.Size(), r.Weights
 	}
-	return modelSize{bytes, float64(bytes) * 8 / float64(max(n, 1))}, nil
+	return modelSize{bytes, float64(bytes) * 8 / float64(max(n, 1)), config.MaxContext}, nil
 }

@@ -158,7 +158,7 @@ func TestEvalRefuses(t *testing.T) {
 	}
 	for _, c := range [][2]string{
 		{"eval MODEL --text x --tokens 1", "lamina: --tokens 1: want 2 or more, or 0 for all (see"},
-		{"eval MODEL --text x --window 1", "lamina: --window 1: want 2 or more (see"},
+		{"eval MODEL --text x --window 1", "lamina: --window 1: want 2 or more, or 0 for the default (see"},
 		{"eval MODEL --text x --round q4_0", "lamina: --round is for checkpoints, and " + model + " is none (see"},
 		{"eval TINY --text x --round q5", "lamina: --round q5: want q4_0 or q8_0 (see"},
 		{"eval MODEL --text x --reference MODEL", "lamina: --reference " + model + " is not a checkpoint"},

@@ -1,11 +1,11 @@
 // Package eval measures how well a model predicts a text (mean negative
 // log-likelihood and perplexity over windows) and how far it is from a
-// reference that reads the same text: KL divergence and top-1 agreement.
+// reference that reads the same text: KL divergence and top-1 agreement. It
+// also reads multiple-choice questions and says what a model chose.
 //
-// It holds the arithmetic alone. It reads no file, knows no format and runs no
-// model: logits come through [Scorer], tokens are the caller's. Measurements
-// run in the calling goroutine (a reference in a coroutine of it) and keep
-// nothing.
+// It holds the arithmetic alone. It opens no file and runs no model: logits
+// come through [Scorer], tokens are the caller's. Measurements run in the
+// calling goroutine (a reference in a coroutine of it) and keep nothing.
 package eval
 
 import (
