@@ -100,3 +100,26 @@ func TestGroupedAttention(t *testing.T) {
 		}
 	})
 }
+
+// TestInt8Attention stores the same whole numbers as int8 and as binary16, where
+// they are exact: the kernels must agree bit for bit.
+func TestInt8Attention(t *testing.T) {
+	forEachShape(t, func(t *testing.T, s attentionShape, atEnd bool) {
+		r := rng(s.size)
+		k, wide := guarded[int8](t, s.rows(), atEnd), make([]uint16, s.rows())
+		for i := range k {
+			k[i] = int8(r.IntN(255) - 127)
+			wide[i] = narrow(float32(k[i]))
+		}
+		for _, nq := range []int{1, 2, 3, 4, 5, 7, 8} {
+			q, y := normals(t, r, nq*s.size, atEnd), normals(t, r, nq*s.size, atEnd)
+			dst, want, wantY := guarded[float32](t, nq*s.n, atEnd), make([]float32, nq*s.n), clone(y)
+			ScoresI8x(dst, q, k, nq, s.n, s.stride)
+			ScoresF16x(want, q, wide, nq, s.n, s.stride)
+			wantSame(t, fmt.Sprintf("scores of %d queries", nq), dst, want)
+			WeightedSumI8x(y, dst, k, nq, s.n, s.stride)
+			WeightedSumF16x(wantY, want, wide, nq, s.n, s.stride)
+			wantSame(t, fmt.Sprintf("weighted sums of %d queries", nq), y, wantY)
+		}
+	})
+}

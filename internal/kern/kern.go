@@ -19,7 +19,7 @@
 //     the element-wise float kernels ([Add], [Axpy], [MulInto], [Scale],
 //     [ScaleRows], [RoPE]), which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],
-//     [ExpInto], [ScoresF16], [WeightedSumF16], [MatMulF32]) use fused
+//     [ExpInto], the attention kernels such as [ScoresF16], [MatMulF32]) use fused
 //     multiply-add and as many partial sums as the tier has lanes, so tiers agree
 //     only within rounding. On one tier the result is a function of the operand
 //     values and lengths alone: not of alignment, of the position in a batch, or

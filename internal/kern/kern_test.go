@@ -129,6 +129,8 @@ func TestShortOperandPanics(t *testing.T) {
 		"ScoresF16":        func() { ScoresF16(f[:2], f[:4], h[:7:7], 4) },
 		"ScoresF16 stride": func() { ScoresF16(f[:2], f[:4], h, -4) },
 		"WeightedSumF16":   func() { WeightedSumF16(f[:4], f[:2], h[:7:7], 4) },
+		"ScoresI8x":        func() { ScoresI8x(f[:2], f[:4], i8[:7:7], 1, 2, 4) },
+		"WeightedSumI8x":   func() { WeightedSumI8x(f[:4], f[:2], i8[:7:7], 1, 2, 4) },
 		"MatMulF32":        func() { MatMulF32(f[:3:3], f, f, 2, 2, 2) },
 		"MatMulF32 sign":   func() { MatMulF32(f, f, f, -1, -1, 1) },
 		"QuantizeI8":       func() { QuantizeI8(i8[:7:7], f) },
@@ -176,6 +178,8 @@ func TestNoAllocation(t *testing.T) {
 			F32ToF16(h[:99], f)
 			ScoresF16x(f[:22], f[:198], h, 2, 11, 99)
 			WeightedSumF16x(f[:198], f[:22], h, 2, 11, 99)
+			ScoresI8x(f[:22], f[:198], i8, 2, 11, 99)
+			WeightedSumI8x(f[:198], f[:22], i8, 2, 11, 99)
 			MatMulF32(f, f, f, 7, 19, 5)
 			QuantizeI8(i8, f[:99])
 			AccumulateCentered(f[:99], i32, 3, 1)

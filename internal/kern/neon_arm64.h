@@ -10,6 +10,8 @@
 // The low 64 or 32 bits, with Xn += 8 or 4.
 #define STDP(q, n)     WORD $(0xFC008400 | (n)<<5 | (q))
 #define STSP(q, n)     WORD $(0xBC004400 | (n)<<5 | (q))
+#define LDD(q, n, off) WORD $(0xFD400000 | (off)/8<<10 | (n)<<5 | (q))
+#define LDDP(q, n)     WORD $(0xFC408400 | (n)<<5 | (q))
 // LD1R: the word at [Xn] in every lane; LDRP then adds 4 to Xn.
 #define LDR1(q, n)     WORD $(0x4D40C800 | (n)<<5 | (q))
 #define LDR1P(q, n)    WORD $(0x4DDFC800 | (n)<<5 | (q))
@@ -43,12 +45,16 @@
 #define BIT(d, n, m)   WORD $(0x6EA01C00 | (m)<<16 | (n)<<5 | (d))
 
 // Integers. SHL23 shifts 32-bit lanes left by 23, SQXTN* narrow with saturation
-// (from 32 bits to the low or high half, from 16 bits to the low half).
+// (from 32 bits to the low or high half, from 16 bits to the low half), SXTL* extend
+// the sign (8 bytes to 16 bits, the low or high four of those to 32).
 #define IADD(d, n, m)  WORD $(0x4EA08400 | (m)<<16 | (n)<<5 | (d))
 #define ISUB(d, n, m)  WORD $(0x6EA08400 | (m)<<16 | (n)<<5 | (d))
 #define IADDP(d, n, m) WORD $(0x4EA0BC00 | (m)<<16 | (n)<<5 | (d))
 #define UMAX(d, n, m)  WORD $(0x6EA06400 | (m)<<16 | (n)<<5 | (d))
 #define UMAXV(d, n)    WORD $(0x6EB0A800 | (n)<<5 | (d))
+#define SXTL8(d, n)    WORD $(0x0F08A400 | (n)<<5 | (d))
+#define SXTL16(d, n)   WORD $(0x0F10A400 | (n)<<5 | (d))
+#define SXTL216(d, n)  WORD $(0x4F10A400 | (n)<<5 | (d))
 #define SHL23(d, n)    WORD $(0x4F375400 | (n)<<5 | (d))
 #define SQXTN4(d, n)   WORD $(0x0E614800 | (n)<<5 | (d))
 #define SQXTN8(d, n)   WORD $(0x4E614800 | (n)<<5 | (d))

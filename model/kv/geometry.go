@@ -10,21 +10,42 @@ import (
 // average, large enough that kernels run over a page at full speed.
 const DefaultPageTokens = 32
 
+// Format is how a cache stores one number.
+type Format uint8
+
+// The formats of a cache.
+const (
+	F16 Format = iota // IEEE 754 binary16: two bytes
+	Q8                // int8 with a float32 scale per head and token: one byte and a bit
+)
+
+// String returns "f16" or "q8".
+func (f Format) String() string {
+	if f == Q8 {
+		return "q8"
+	}
+	return "f16"
+}
+
 // Geometry is the shape of a cache. It is a value; its methods are pure.
 type Geometry struct {
 	Layers     int // transformer blocks, >= 1
 	KVHeads    int // key-value heads per block, >= 1
 	HeadDim    int // elements per head, >= 1
 	PageTokens int // tokens per page; 0 is DefaultPageTokens
+	Format     Format
 }
 
-// maxElements bounds the F16 elements of one page, so that no product of the
+// maxElements bounds the elements of one page, so that no product of the
 // dimensions overflows even where int has 32 bits.
 const maxElements = 1 << 28
 
 // Validate reports the first dimension that makes no sense. A page is at most
 // 512 MiB.
 func (g Geometry) Validate() error {
+	if g.Format > Q8 {
+		return fmt.Errorf("kv: geometry: unknown format %d", g.Format)
+	}
 	elements := 2
 	for _, d := range []struct {
 		name string
@@ -42,13 +63,18 @@ func (g Geometry) Validate() error {
 	return nil
 }
 
-// BytesPerToken returns what one token occupies over all layers.
+// BytesPerToken returns what one token occupies over all layers, without the
+// padding of its page.
 func (g Geometry) BytesPerToken() int64 {
-	return 2 * 2 * int64(g.Layers) * int64(g.KVHeads) * int64(g.HeadDim)
+	element := 2 * int64(g.HeadDim)
+	if g.Format == Q8 {
+		element = int64(g.HeadDim) + scaleBytes
+	}
+	return 2 * int64(g.Layers) * int64(g.KVHeads) * element
 }
 
 // PageBytes returns the size of one page.
-func (g Geometry) PageBytes() int64 { return g.BytesPerToken() * int64(g.pageTokens()) }
+func (g Geometry) PageBytes() int64 { return int64(g.Layers) * int64(g.KVHeads) * int64(g.headBytes()) }
 
 // Pages returns how many pages hold the given number of tokens.
 func (g Geometry) Pages(tokens int) int {
@@ -78,5 +104,13 @@ func (g Geometry) pageTokens() int {
 // headElements is the length of one head's keys (or values) in a page.
 func (g Geometry) headElements() int { return g.pageTokens() * g.HeadDim }
 
-// pageElements is the length of a page in F16 elements.
-func (g Geometry) pageElements() int { return 2 * g.Layers * g.KVHeads * g.headElements() }
+// scaleBytes is the size of a scale, and what the parts of a page are aligned to.
+const scaleBytes = 4
+
+// headBytes is what keys and values of one head of a layer take in a page.
+func (g Geometry) headBytes() int {
+	if g.Format == Q8 {
+		return (2*g.headElements()+scaleBytes-1)/scaleBytes*scaleBytes + 2*scaleBytes*g.pageTokens()
+	}
+	return (4*g.headElements() + scaleBytes - 1) / scaleBytes * scaleBytes
+}

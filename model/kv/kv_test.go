@@ -103,6 +103,49 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// TestLayoutQ8 is TestLayout for int8 elements and their scales, with pages
+// whose elements do not fill whole words.
+func TestLayoutQ8(t *testing.T) {
+	g := Geometry{Layers: 2, KVHeads: 3, HeadDim: 3, PageTokens: 5, Format: Q8}
+	p := newPool(t, g, 3)
+	s, err := p.NewSeq(15)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.Grow(15); err != nil {
+		t.Fatal(err)
+	}
+	each := func(f func(tag, page, at, layer, head int)) {
+		for i := range 15 * g.Layers * g.KVHeads {
+			pos, layer, head := i/(g.Layers*g.KVHeads), i/g.KVHeads%g.Layers, i%g.KVHeads
+			f(i, pos/5, pos%5, layer, head)
+		}
+	}
+	each(func(tag, page, at, layer, head int) {
+		k, v, ks, vs := s.AtQ8(page*5+at, layer, head)
+		for i := range k {
+			k[i], v[i] = int8(tag+i), int8(^tag+i)
+		}
+		*ks, *vs = float32(tag), float32(-tag)
+	})
+	each(func(tag, page, at, layer, head int) {
+		k, ks := s.KeysQ8(page, layer, head)
+		v, vs := s.ValuesQ8(page, layer, head)
+		for i := range g.HeadDim {
+			if k[at*g.HeadDim+i] != int8(tag+i) || v[at*g.HeadDim+i] != int8(^tag+i) {
+				t.Fatalf("page %d token %d layer %d head %d: overwritten", page, at, layer, head)
+			}
+		}
+		if ks[at] != float32(tag) || vs[at] != float32(-tag) {
+			t.Fatalf("page %d token %d layer %d head %d: scales %v and %v", page, at, layer, head, ks[at], vs[at])
+		}
+	})
+	if got, most := g.PageBytes(), int64(5)*g.BytesPerToken()+4*6; got > most {
+		t.Errorf("a page has %d bytes, want at most %d", got, most)
+	}
+}
+
 func TestFull(t *testing.T) {
 	p := newPool(t, small, 5)
 	a, err := p.NewSeq(9) // 3 pages

@@ -1,5 +1,5 @@
-// Package kv is the key-value cache of attention: F16, cut into pages of a
-// fixed number of tokens, after the paged attention of Kwon et al. (SOSP 2023).
+// Package kv is the key-value cache of attention: F16 or 8-bit, cut into pages of
+// a fixed number of tokens, after the paged attention of Kwon et al. (SOSP 2023).
 //
 // A [Pool] cuts one block of memory, which the caller leased and keeps alive,
 // into pages; a [Seq] is one sequence's list of pages. A sequence reserves all
@@ -13,6 +13,9 @@
 //	page   = layer 0, layer 1, ...
 //	layer  = head 0, head 1, ...
 //	head   = keys (PageTokens x HeadDim), values (PageTokens x HeadDim)
+//
+// In format Q8 the scales of the keys and those of the values, PageTokens float32
+// each, stand before the keys.
 //
 // The package computes nothing: it never looks inside an element.
 //
@@ -50,14 +53,14 @@ func (e *FullError) Unwrap() error { return ErrFull }
 // Pool owns the pages of one cache.
 type Pool struct {
 	geometry Geometry
-	elements []uint16 // pages one after another
+	memory   []byte // pages one after another
 
 	mu   sync.Mutex
 	free []int32 // page numbers; the last one is given out next
 	refs []int32 // sequences that hold each page
 }
 
-// New cuts memory into pages. memory must be aligned to 2 bytes (64 is best)
+// New cuts memory into pages. memory must be aligned to 4 bytes (64 is best)
 // and stay valid until the last sequence is closed; bytes beyond a whole
 // number of pages stay unused. Nothing is written until tokens are.
 func New(g Geometry, memory []byte) (*Pool, error) {
@@ -67,18 +70,17 @@ func New(g Geometry, memory []byte) (*Pool, error) {
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	elements, err := halves(memory)
-	if err != nil {
+	if err := aligned(memory); err != nil {
 		return nil, err
 	}
-	n := len(elements) / g.pageElements()
+	n := int(int64(len(memory)) / g.PageBytes())
 	if n < 1 {
 		return nil, fmt.Errorf("kv: %d bytes of memory do not hold one page of %d bytes", len(memory), g.PageBytes())
 	}
 	if n > 1<<30 {
 		return nil, fmt.Errorf("kv: %d bytes of memory are too many pages of %d bytes", len(memory), g.PageBytes())
 	}
-	p := &Pool{geometry: g, elements: elements, free: make([]int32, n), refs: make([]int32, n)}
+	p := &Pool{geometry: g, memory: memory, free: make([]int32, n), refs: make([]int32, n)}
 	for i := range p.free {
 		p.free[i] = int32(n - 1 - i) // page 0 goes first: untouched memory stays untouched
 	}
@@ -151,8 +153,8 @@ func (p *Pool) shared(page int32) bool {
 	return p.refs[page] > 1
 }
 
-// page returns the elements of one page.
-func (p *Pool) page(i int32) []uint16 {
-	n := p.geometry.pageElements()
-	return p.elements[int(i)*n : (int(i)+1)*n : (int(i)+1)*n]
+// page returns the bytes of one page.
+func (p *Pool) page(i int32) []byte {
+	n := int(p.geometry.PageBytes())
+	return p.memory[int(i)*n : (int(i)+1)*n : (int(i)+1)*n]
 }

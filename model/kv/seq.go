@@ -112,29 +112,51 @@ func (s *Seq) Close() {
 // It is valid until Close; writing is allowed between Grow and the next Fork.
 func (s *Seq) Keys(page, layer, head int) []uint16 {
 	o, n := s.offset(layer, head)
-	return s.pool.page(s.pages[page])[o : o+n : o+n]
+	return view[uint16](s.pool.page(s.pages[page]), o, n)
 }
 
 // Values is Keys for the values.
 func (s *Seq) Values(page, layer, head int) []uint16 {
 	o, n := s.offset(layer, head)
-	return s.pool.page(s.pages[page])[o+n : o+2*n : o+2*n]
+	return view[uint16](s.pool.page(s.pages[page]), o+2*n, n)
 }
 
 // At returns where the key and the value of one token, layer and head are
 // stored: HeadDim elements each, position pos < Len.
 func (s *Seq) At(pos, layer, head int) (key, value []uint16) {
 	g := &s.pool.geometry
-	o, n := s.offset(layer, head)
-	o += pos % g.PageTokens * g.HeadDim
-	page := s.pool.page(s.pages[pos/g.PageTokens])
-	return page[o : o+g.HeadDim : o+g.HeadDim], page[o+n : o+n+g.HeadDim : o+n+g.HeadDim]
+	page, at := pos/g.PageTokens, pos%g.PageTokens*g.HeadDim
+	k, v := s.Keys(page, layer, head), s.Values(page, layer, head)
+	return k[at : at+g.HeadDim : at+g.HeadDim], v[at : at+g.HeadDim : at+g.HeadDim]
 }
 
-// offset returns where a layer's head begins in a page and how many elements
-// its keys have.
+// KeysQ8 is Keys in format Q8, with the scale of every token's key.
+func (s *Seq) KeysQ8(page, layer, head int) (keys []int8, scales []float32) {
+	o, n := s.offset(layer, head)
+	b, per := s.pool.page(s.pages[page]), s.pool.geometry.PageTokens
+	return view[int8](b, o+2*scaleBytes*per, n), view[float32](b, o, per)
+}
+
+// ValuesQ8 is KeysQ8 for the values.
+func (s *Seq) ValuesQ8(page, layer, head int) (values []int8, scales []float32) {
+	o, n := s.offset(layer, head)
+	b, per := s.pool.page(s.pages[page]), s.pool.geometry.PageTokens
+	return view[int8](b, o+2*scaleBytes*per+n, n), view[float32](b, o+scaleBytes*per, per)
+}
+
+// AtQ8 is At in format Q8, with the places of both scales.
+func (s *Seq) AtQ8(pos, layer, head int) (key, value []int8, keyScale, valueScale *float32) {
+	g := &s.pool.geometry
+	page, t := pos/g.PageTokens, pos%g.PageTokens
+	k, ks := s.KeysQ8(page, layer, head)
+	v, vs := s.ValuesQ8(page, layer, head)
+	d := g.HeadDim
+	return k[t*d : (t+1)*d : (t+1)*d], v[t*d : (t+1)*d : (t+1)*d], &ks[t], &vs[t]
+}
+
+// offset returns where a layer's head begins in a page, in bytes, and how many
+// elements its keys have.
 func (s *Seq) offset(layer, head int) (offset, elements int) {
 	g := &s.pool.geometry
-	n := g.headElements()
-	return (layer*g.KVHeads + head) * 2 * n, n
+	return (layer*g.KVHeads + head) * g.headBytes(), g.headElements()
 }

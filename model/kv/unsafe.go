@@ -5,15 +5,19 @@ import (
 	"unsafe"
 )
 
-// halves views memory as F16 elements. The view keeps memory alive if it came
-// from the Go heap; memory from elsewhere must outlive the pool.
-func halves(memory []byte) ([]uint16, error) {
-	if len(memory) == 0 {
-		return nil, nil
-	}
+// aligned reports memory whose elements and scales would not be aligned.
+func aligned(memory []byte) error {
 	p := unsafe.Pointer(unsafe.SliceData(memory))
-	if uintptr(p)%unsafe.Alignof(uint16(0)) != 0 {
-		return nil, fmt.Errorf("kv: memory block at %p is not aligned to 2 bytes", p)
+	if uintptr(p)%scaleBytes != 0 {
+		return fmt.Errorf("kv: memory block at %p is not aligned to %d bytes", p, scaleBytes)
 	}
-	return unsafe.Slice((*uint16)(p), len(memory)/2), nil
+	return nil
+}
+
+// view is n elements of a page from byte offset on. It keeps the page alive if
+// that came from the Go heap; memory from elsewhere must outlive the pool.
+func view[E uint16 | int8 | float32](page []byte, offset, n int) []E {
+	var e E
+	page = page[offset : offset+n*int(unsafe.Sizeof(e))]
+	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(page))), n)
 }

@@ -9,14 +9,15 @@ import (
 	"github.com/lamina-llm/lamina/internal/cpu/cputest"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/model/kv"
 )
 
 // attention runs the attention of n tokens after past ones alone and returns
 // its output; queries, keys and values depend on position and head only.
-func attention(t *testing.T, c Config, pageTokens, past, n, pool int) []float32 {
+func attention(t *testing.T, c Config, format kv.Format, pageTokens, past, n, pool int) []float32 {
 	t.Helper()
 	m := newModel(t, c, free{config: c}, workers(pool), Options{MaxBatchTokens: n})
-	s := newSeq(t, c, past+n, pageTokens)
+	s := newSeqOf(t, c, format, past+n, pageTokens)
 	if _, err := s.Grow(past); err != nil {
 		t.Fatal(err)
 	}
@@ -27,15 +28,14 @@ func attention(t *testing.T, c Config, pageTokens, past, n, pool int) []float32 
 	for pos := range past + n {
 		q, k, v := attentionInput(c, pos)
 		for h := range c.KVHeads {
-			key, value := s.At(pos, 0, h)
-			kern.F32ToF16(key, k[h*c.HeadDim:])
-			kern.F32ToF16(value, v[h*c.HeadDim:])
+			m.store(s, pos, h, k[h*c.HeadDim:(h+1)*c.HeadDim], v[h*c.HeadDim:(h+1)*c.HeadDim])
 		}
 		if pos >= past {
 			copy(m.qkv[(pos-past)*c.QKV():], q)
 		}
 	}
 	m.each(len(m.spans), m.attention, m.row.attend)
+	m.each(len(m.joints), m.attention, m.row.join)
 	return m.attended
 }
 
@@ -56,44 +56,57 @@ func attentionInput(c Config, pos int) (q, k, v []float32) {
 // TestAttention compares with softmax(q K) V in float64, and, bit for bit,
 // prompts in one piece with single tokens, other pages and other pools.
 func TestAttention(t *testing.T) {
-	const tokens = 300 // two whole blocks and a part
+	const tokens = 600 // two whole parts and a half, whose last block is not full
 	for _, shape := range [][3]int{{3, 1, 64}, {4, 4, 8}, {8, 1, 16}, {14, 2, 20}} {
-		c := Config{Hidden: 8, Intermediate: 8, Layers: 1, Heads: shape[0], KVHeads: shape[1], HeadDim: shape[2], Vocab: 8, MaxContext: 512,
+		c := Config{Hidden: 8, Intermediate: 8, Layers: 1, Heads: shape[0], KVHeads: shape[1], HeadDim: shape[2], Vocab: 8, MaxContext: 1024,
 			NormEps: 1e-5, RopeTheta: 1e4, BOS: -1}
 		width := c.Heads * c.HeadDim
-		want := exactAttention(c, tokens)
-		cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-			whole := attention(t, c, 0, 0, tokens, 1)
-			for i, got := range whole {
-				if d := math.Abs(float64(got) - want[i]); !(d <= 2e-5) {
-					t.Fatalf("%v: token %d element %d is %v, want %v", shape, i/width, i%width, got, want[i])
-				}
-			}
-			for _, part := range []struct{ pageTokens, past, n, pool int }{
-				{32, 0, tokens, 5}, {4, 0, tokens, 2}, {200, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {5, 127, 1, 1}, {32, 299, 1, 4}, {7, 290, 9, 16},
-			} {
-				got := attention(t, c, part.pageTokens, part.past, part.n, part.pool)
-				for i, v := range got {
-					if w := whole[part.past*width+i]; math.Float32bits(v) != math.Float32bits(w) {
-						t.Fatalf("%v, %+v: token %d element %d is %v, in one piece %v", shape, part, part.past+i/width, i%width, v, w)
+		for _, format := range []kv.Format{kv.F16, kv.Q8} {
+			want := exactAttention(c, format, tokens)
+			cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+				whole := attention(t, c, format, 0, 0, tokens, 1)
+				for i, got := range whole {
+					if d := math.Abs(float64(got) - want[i]); !(d <= 2e-5) {
+						t.Fatalf("%v %v: token %d element %d is %v, want %v", shape, format, i/width, i%width, got, want[i])
 					}
 				}
-			}
-		})
+				for _, part := range []struct{ pageTokens, past, n, pool int }{
+					{32, 0, tokens, 5}, {4, 0, tokens, 2}, {200, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {5, 127, 1, 1},
+					{32, 299, 1, 4}, {7, 290, 9, 16}, {32, 599, 1, 16}, {32, 599, 1, 1}, {32, 255, 1, 2}, {32, 256, 1, 2}, {9, 512, 1, 7}, {32, 500, 40, 3},
+				} {
+					got := attention(t, c, format, part.pageTokens, part.past, part.n, part.pool)
+					for i, v := range got {
+						if w := whole[part.past*width+i]; math.Float32bits(v) != math.Float32bits(w) {
+							t.Fatalf("%v %v, %+v: token %d element %d is %v, in one piece %v", shape, format, part, part.past+i/width, i%width, v, w)
+						}
+					}
+				}
+			})
+		}
 	}
 }
 
 // exactAttention is the definition.
-func exactAttention(c Config, tokens int) []float64 {
+func exactAttention(c Config, format kv.Format, tokens int) []float64 {
 	var keys, values [][]float32
 	var out []float64
+	d, group := c.HeadDim, c.Heads/c.KVHeads
 	round := func(x []float32) []float32 {
+		if format == kv.Q8 {
+			for h := 0; h < len(x); h += d {
+				q := make([]int8, d)
+				scale := kern.QuantizeI8(q, x[h:h+d])
+				for i := range q {
+					x[h+i] = float32(q[i]) * scale
+				}
+			}
+			return x
+		}
 		half := make([]uint16, len(x))
 		kern.F32ToF16(half, x)
 		kern.F16ToF32(x, half)
 		return x
 	}
-	d, group := c.HeadDim, c.Heads/c.KVHeads
 	for pos := range tokens {
 		q, k, v := attentionInput(c, pos)
 		keys, values = append(keys, round(k)), append(values, round(v))
@@ -127,7 +140,7 @@ func TestSpans(t *testing.T) {
 			m := &Model{config: c, workers: attenders(c, model.Serial{})}
 			for _, n := range []int{1, 2, 16, 65, 512} {
 				m.spans = m.spans[:0]
-				m.plan(3, n, 10, c.spanTokens(n, workers))
+				m.plan(3, n, 10, c.spanTokens(n, workers), false)
 				covered := map[[2]int]int{}
 				for _, s := range m.spans {
 					if rows := s.tokens * c.Heads / c.KVHeads; rows > len(m.workers[0].sum) {
@@ -149,6 +162,33 @@ func TestSpans(t *testing.T) {
 					t.Errorf("%v, %d tokens: %d rows of heads covered", heads, n, len(covered))
 				}
 			}
+		}
+	}
+}
+
+// TestSplit checks that a lone token gives several workers tasks, whatever the
+// number of its key-value heads, and that a batch of many does not.
+func TestSplit(t *testing.T) {
+	c := Config{Hidden: 8, Intermediate: 8, Layers: 1, Heads: 4, KVHeads: 1, HeadDim: 4, Vocab: 8, MaxContext: 2048, NormEps: 1e-5, RopeTheta: 1e4, BOS: -1}
+	m := newModel(t, c, free{config: c}, workers(4), Options{MaxBatchTokens: 16})
+	batch := func(n, past int) (b []Seq) {
+		for range n {
+			s := newSeq(t, c, past+1, 0)
+			if _, err := s.Grow(past); err != nil {
+				t.Fatal(err)
+			}
+			b = append(b, Seq{Tokens: []int32{1}, KV: s})
+		}
+		return b
+	}
+	for _, tc := range []struct{ n, past, spans, joints int }{
+		{1, 100, 1, 0}, {1, 255, 1, 0}, {1, 256, 2, 1}, {1, 2047, 8, 1}, {2, 511, 4, 2}, {2, 2047, 9, 1}, {16, 1000, 16, 0},
+	} {
+		if err := m.enter(batch(tc.n, tc.past)); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.spans) != tc.spans || len(m.joints) != tc.joints {
+			t.Errorf("%+v: %d tasks, %d merges", tc, len(m.spans), len(m.joints))
 		}
 	}
 }

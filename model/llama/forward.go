@@ -8,6 +8,7 @@ import (
 
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/model/kv"
 )
 
 // Forward appends each sequence's tokens to its cache and gives the logits it
@@ -59,6 +60,7 @@ func (m *Model) Forward(ctx context.Context, batch []Seq, emit Emit) (err error)
 func (m *Model) enter(batch []Seq) error {
 	m.ids, m.at, m.cache = m.ids[:0], m.at[:0], m.cache[:0]
 	m.wanted, m.spans, m.attention = m.wanted[:0], m.spans[:0], 0
+	m.joints, m.slots = m.joints[:0], 0
 	total := 0
 	for i := range batch {
 		total += len(batch[i].Tokens)
@@ -66,7 +68,9 @@ func (m *Model) enter(batch []Seq) error {
 	if total > m.options.MaxBatchTokens {
 		return fmt.Errorf("llama: %w: batch of %d tokens, at most %d fit", model.ErrInvalid, total, m.options.MaxBatchTokens)
 	}
-	perSpan := m.config.spanTokens(total, m.pool.Workers())
+	workers := m.pool.Workers()
+	perSpan := m.config.spanTokens(total, workers)
+	split := workers > 1 && total*m.config.KVHeads < 4*workers
 	for i, s := range batch {
 		if err := m.check(s); err != nil {
 			return fmt.Errorf("llama: sequence %d of the batch: %w", i, err)
@@ -83,7 +87,7 @@ func (m *Model) enter(batch []Seq) error {
 			}
 			m.ids, m.at, m.cache = append(m.ids, id), append(m.at, int32(pos+t)), append(m.cache, s.KV)
 		}
-		m.plan(first, len(s.Tokens), pos, perSpan)
+		m.plan(first, len(s.Tokens), pos, perSpan, split)
 	}
 	slices.SortFunc(m.spans, longer)
 	return nil
@@ -137,6 +141,7 @@ func (m *Model) block(i int, l *Layer, n int) error {
 	}
 	m.each(n, len(m.qkv), m.row.rotate)
 	m.each(len(m.spans), m.attention, m.row.attend)
+	m.each(len(m.joints), m.slots*c.partWidth(), m.row.join)
 	if err := l.Out.Apply(m.y[:width], m.attended, n); err != nil {
 		return err
 	}
@@ -204,10 +209,20 @@ func (m *Model) rotateRow(_, t int) {
 	kern.Scale(queries, float32(1/math.Sqrt(float64(d))))
 	for h := range c.KVHeads {
 		kern.RoPE(keys[h*d:(h+1)*d], cos, sin)
-		key, value := m.cache[t].At(int(m.at[t]), m.layer, h)
-		kern.F32ToF16(key, keys[h*d:(h+1)*d])
-		kern.F32ToF16(value, values[h*d:(h+1)*d])
+		m.store(m.cache[t], int(m.at[t]), h, keys[h*d:(h+1)*d], values[h*d:(h+1)*d])
 	}
+}
+
+// store puts key and value of one token and head into its cache.
+func (m *Model) store(cache *kv.Seq, pos, head int, key, value []float32) {
+	if cache.Geometry().Format == kv.Q8 {
+		k, v, keyScale, valueScale := cache.AtQ8(pos, m.layer, head)
+		*keyScale, *valueScale = kern.QuantizeI8(k, key), kern.QuantizeI8(v, value)
+		return
+	}
+	k, v := cache.At(pos, m.layer, head)
+	kern.F32ToF16(k, key)
+	kern.F32ToF16(v, value)
 }
 
 // logits applies the last norm and the head to the rows that are wanted,

@@ -59,7 +59,13 @@ func openModel(t testing.TB, dir string, pool model.Pool, stream bool) (Config, 
 // newSeq returns a cache of its own for one sequence.
 func newSeq(t testing.TB, c Config, tokens, pageTokens int) *kv.Seq {
 	t.Helper()
-	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: pageTokens}
+	return newSeqOf(t, c, kv.F16, tokens, pageTokens)
+}
+
+// newSeqOf is newSeq for a format.
+func newSeqOf(t testing.TB, c Config, format kv.Format, tokens, pageTokens int) *kv.Seq {
+	t.Helper()
+	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: pageTokens, Format: format}
 	p, err := kv.New(g, make([]byte, g.Bytes(tokens)))
 	if err != nil {
 		t.Fatal(err)

@@ -75,6 +75,7 @@ type Model struct {
 	y        []float32 // (n, Hidden) input or output of a sublayer
 	cos, sin []float32 // (n, HeadDim/2) RoPE
 	work     []float32 // what only one sublayer, or only the head, needs
+	parts    []float32 // (slots, HeadDim+2) sums over parts of the keys of single tokens
 
 	// The batch at hand.
 	ids     []int32    // (n)
@@ -82,6 +83,8 @@ type Model struct {
 	cache   []*kv.Seq  // (n)
 	wanted  []wanted   // rows of logits to compute
 	spans   []span     // attention tasks, the same in every layer
+	joints  []joint    // what is merged after them
+	slots   int        // rows of parts in use
 	start   []int      // KV lengths before the call, per sequence
 	workers []attender // per worker
 
@@ -92,7 +95,7 @@ type Model struct {
 	weight        []float32 // norm weights
 	qkv, attended []float32 // (n, QKV), (n, Heads*HeadDim)
 	gateUp, act   []float32 // (n, 2*Intermediate), (n, Intermediate)
-	row           struct{ angles, norm, addNorm, rotate, attend, swiglu func(worker, i int) }
+	row           struct{ angles, norm, addNorm, rotate, attend, join, swiglu func(worker, i int) }
 }
 
 // wanted is one token whose logits are wanted: its sequence, its index there,
@@ -100,12 +103,17 @@ type Model struct {
 type wanted struct{ seq, token, at int }
 
 // ScratchBytes returns the size of the work memory that New needs for c and o,
-// for which both must be valid. Each worker of the pool takes some 100 KiB
-// more for attention with heads of 64 elements, 160 KiB with heads of 128.
+// for which both must be valid. Each worker of the pool takes some 140 KiB
+// more for attention with heads of 64 elements, 250 KiB with heads of 128.
 func ScratchBytes(c Config, o Options) int64 {
 	o = o.withDefaults(c)
 	n := int64(o.MaxBatchTokens)
-	return 4 * (n*int64(2*c.Hidden+c.HeadDim) + workElements(c, o))
+	return 4 * (n*int64(2*c.Hidden+c.HeadDim) + workElements(c, o) + partElements(c, o))
+}
+
+// partElements is the size of Model.parts: one sequence of full length.
+func partElements(c Config, o Options) int64 {
+	return int64(c.Heads) * int64(maxParts(o.MaxContext)) * int64(c.partWidth())
 }
 
 // workElements is the size of Model.work: attention and SwiGLU take turns, and
@@ -141,13 +149,13 @@ func New(c Config, w Weights, pool model.Pool, o Options) (*Model, error) {
 	m := &Model{
 		config: c, options: o, weights: w, pool: pool, frequencies: c.inverseFrequencies(),
 		x: take(n * c.Hidden), y: take(n * c.Hidden), cos: take(n * c.HeadDim / 2), sin: take(n * c.HeadDim / 2),
-		work: take(int(workElements(c, o))),
-		ids:  make([]int32, 0, n), at: make([]int32, 0, n), cache: make([]*kv.Seq, 0, n),
+		work: take(int(workElements(c, o))), parts: take(int(partElements(c, o))),
+		ids: make([]int32, 0, n), at: make([]int32, 0, n), cache: make([]*kv.Seq, 0, n),
 		wanted: make([]wanted, 0, n), workers: attenders(c, pool),
 	}
 	// Bound once: a method value made at each call would be an allocation.
 	m.row.angles, m.row.norm, m.row.addNorm = m.anglesRow, m.normRow, m.addNormRow
-	m.row.rotate, m.row.attend, m.row.swiglu = m.rotateRow, m.attendSpan, m.swigluRow
+	m.row.rotate, m.row.attend, m.row.join, m.row.swiglu = m.rotateRow, m.attendSpan, m.joinParts, m.swigluRow
 	return m, nil
 }
 

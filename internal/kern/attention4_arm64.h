@@ -1,8 +1,3 @@
-//go:build !purego
-
-#include "textflag.h"
-#include "neon_arm64.h"
-
 // Attention for four query heads at once: keys and values are loaded and widened
 // once. Each sum has the order of the kernels for one head. The fourth head is
 // row last of q and dst, or p and y: 3, or 2 to compute three heads, the third
@@ -14,8 +9,8 @@
 	FMLA(lo0, 16, 20); FMLA(hi0, 17, 21) \
 	FMLA(lo1, 18, 20); FMLA(hi1, 19, 21)
 
-// SCORES adds up the lanes and stores the scores of both keys.
-#define SCORES(lo0, hi0, lo1, hi1) \
+// STORE2 adds up the lanes and stores the scores of both keys.
+#define STORE2(lo0, hi0, lo1, hi1) \
 	FADD(lo0, lo0, hi0)  \
 	FADD(lo1, lo1, hi1)  \
 	FADDP(lo0, lo0, lo1) \
@@ -23,13 +18,13 @@
 	MOVD R15, R16        \
 	STDP(lo0, 16)
 
-// func scores4SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+// func(dst, q *float32, k *element, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
 // R0 dst, R1 key, R3 size, R4 keys left, R5 bytes from key to key, R12 4*ldd,
 // R6, R7 cursors in keys, R8 to R11 in queries, R15 in dst, R14 elements left,
 // R13, R17 bytes from the third to the fourth row of q and dst
-TEXT ·scores4SIMD(SB), NOSPLIT, $0-64
+TEXT SCORES4(SB), NOSPLIT, $0-64
 	MOVD dst+0(FP), R0
 	MOVD k+16(FP), R1
 	MOVD size+24(FP), R3
@@ -37,7 +32,7 @@ TEXT ·scores4SIMD(SB), NOSPLIT, $0-64
 	MOVD stride+40(FP), R5
 	MOVD ldd+48(FP), R12
 	MOVD last+56(FP), R17
-	LSL  $1, R5
+	LSL  $(WIDTH-1), R5
 	LSL  $2, R12
 	SUB  $2, R17
 	MUL  R3, R17, R13
@@ -71,12 +66,8 @@ keys2:
 	ZERO(31)
 
 dims:
-	LDQP(22, 6)
-	LDQP(23, 7)
-	FCVTL(16, 22)
-	FCVTL2(17, 22)
-	FCVTL(18, 23)
-	FCVTL2(19, 23)
+	LOAD8P(16, 17, 6)
+	LOAD8P(18, 19, 7)
 	QUERY(8, 0, 1, 2, 3)
 	QUERY(9, 4, 5, 6, 7)
 	QUERY(10, 24, 25, 26, 27)
@@ -85,13 +76,13 @@ dims:
 	BNE  dims
 
 	MOVD R0, R15
-	SCORES(0, 1, 2, 3)
+	STORE2(0, 1, 2, 3)
 	ADD  R12, R15
-	SCORES(4, 5, 6, 7)
+	STORE2(4, 5, 6, 7)
 	ADD  R12, R15
-	SCORES(24, 25, 26, 27)
+	STORE2(24, 25, 26, 27)
 	ADD  R17, R15
-	SCORES(28, 29, 30, 31)
+	STORE2(28, 29, 30, 31)
 	ADD  $8, R0
 	SUBS $2, R4
 	BNE  keys2
@@ -103,20 +94,20 @@ dims:
 	LDR1P(20, p)                       \
 	FMLA(lo, 16, 20); FMLA(hi, 17, 20)
 
-// func weightedSum4SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
+// func(y, p *float32, v *element, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
 // R0 to R3 y, R4 values, R5 bytes from value to value, R6 cursor in values,
 // R7 4*ldp, R15 bytes from the third to the fourth row of p, R8 to R11 cursors
 // in p, R12 elements of y left, R14 values left
-TEXT ·weightedSum4SIMD(SB), NOSPLIT, $0-64
+TEXT WEIGHTEDSUM4(SB), NOSPLIT, $0-64
 	MOVD y+0(FP), R0
 	MOVD v+16(FP), R4
 	MOVD size+24(FP), R12
 	MOVD stride+40(FP), R5
 	MOVD ldp+48(FP), R7
 	MOVD last+56(FP), R15
-	LSL  $1, R5
+	LSL  $(WIDTH-1), R5
 	LSL  $2, R7
 	SUB  $2, R15
 	MUL  R12, R15, R13
@@ -142,9 +133,7 @@ dims8:
 	MOVD n+32(FP), R14
 
 values:
-	LDQ(22, 6, 0)
-	FCVTL(16, 22)
-	FCVTL2(17, 22)
+	LOAD8(16, 17, 6, 0)
 	WEIGH(8, 0, 1)
 	WEIGH(9, 2, 3)
 	WEIGH(10, 4, 5)
@@ -161,7 +150,7 @@ values:
 	STQP(5, 2)
 	STQP(6, 3)
 	STQP(7, 3)
-	ADD  $16, R4
+	ADD  $(8*WIDTH), R4
 	SUBS $8, R12
 	BNE  dims8
 	RET

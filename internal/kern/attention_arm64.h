@@ -1,31 +1,27 @@
-//go:build !purego
-
-#include "textflag.h"
-#include "neon_arm64.h"
-
-// Attention over binary16 keys and values, widened as they are loaded.
+// Attention over keys and values of WIDTH bytes an element. LOAD8(lo, hi, n, off)
+// widens eight at [Xn + off] to float32 in Vlo and Vhi, LOAD8P at [Xn] and steps
+// over them. Included once per format.
 
 // KEY adds 8 products of the query (V16, V17) with the key at [Xk] to lo and hi.
 #define KEY(k, lo, hi) \
-	LDQP(20, k)                   \
-	FCVTL(21, 20); FCVTL2(22, 20) \
-	FMLA(lo, 21, 16)              \
+	LOAD8P(21, 22, k) \
+	FMLA(lo, 21, 16)  \
 	FMLA(hi, 22, 17)
 
-// func scoresSIMD(dst, q []float32, k *uint16, stride int)
+// func(dst, q []float32, k *element, stride int)
 //
 // len(q) is a multiple of 8, not 0. Every score has eight partial sums; four
 // keys run side by side, a lone one is added up in the same order.
 // R0 dst, R1 keys left, R2 q, R3 len(q), R4 key, R5 bytes from key to key,
 // R6 to R9 cursors in keys, R10 in q, R11 elements left
-TEXT ·scoresSIMD(SB), NOSPLIT, $0-64
+TEXT SCORES(SB), NOSPLIT, $0-64
 	MOVD dst_base+0(FP), R0
 	MOVD dst_len+8(FP), R1
 	MOVD q_base+24(FP), R2
 	MOVD q_len+32(FP), R3
 	MOVD k+48(FP), R4
 	MOVD stride+56(FP), R5
-	LSL  $1, R5
+	LSL  $(WIDTH-1), R5
 
 keys4:
 	SUBS $4, R1
@@ -95,27 +91,26 @@ dims1:
 done:
 	RET
 
-// VALUE adds 8 products of the weight in V16 with the value at R6 + off.
+// VALUE adds 8 products of the weight in V16 with the value off elements from R6.
 #define VALUE(off, lo, hi) \
-	LDQ(20, 6, off)               \
-	FCVTL(21, 20); FCVTL2(22, 20) \
-	FMLA(lo, 21, 16)              \
+	LOAD8(21, 22, 6, off*WIDTH) \
+	FMLA(lo, 21, 16)            \
 	FMLA(hi, 22, 16)
 
-// func weightedSumSIMD(y, p []float32, v *uint16, stride int)
+// func(y, p []float32, v *element, stride int)
 //
 // len(y) is a multiple of 8; p is not empty. A stretch of y stays in registers
 // while the kernel walks down the values.
 // R0 y, R1 elements left, R2 p, R3 len(p), R4 values, R5 bytes from value to
 // value, R6 cursor in values, R10 in p, R11 values left
-TEXT ·weightedSumSIMD(SB), NOSPLIT, $0-64
+TEXT WEIGHTEDSUM(SB), NOSPLIT, $0-64
 	MOVD y_base+0(FP), R0
 	MOVD y_len+8(FP), R1
 	MOVD p_base+24(FP), R2
 	MOVD p_len+32(FP), R3
 	MOVD v+48(FP), R4
 	MOVD stride+56(FP), R5
-	LSL  $1, R5
+	LSL  $(WIDTH-1), R5
 
 dims32:
 	SUBS $32, R1
@@ -135,9 +130,9 @@ dims32:
 values32:
 	LDR1P(16, 10)
 	VALUE(0, 0, 1)
-	VALUE(16, 2, 3)
-	VALUE(32, 4, 5)
-	VALUE(48, 6, 7)
+	VALUE(8, 2, 3)
+	VALUE(16, 4, 5)
+	VALUE(24, 6, 7)
 	ADD  R5, R6
 	SUBS $1, R11
 	BNE  values32
@@ -150,7 +145,7 @@ values32:
 	STQP(5, 0)
 	STQP(6, 0)
 	STQP(7, 0)
-	ADD $64, R4
+	ADD $(32*WIDTH), R4
 	B dims32
 
 tail:
@@ -174,7 +169,7 @@ values8:
 
 	STQP(0, 0)
 	STQP(1, 0)
-	ADD $16, R4
+	ADD $(8*WIDTH), R4
 	B dims8
 
 done:

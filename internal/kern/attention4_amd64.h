@@ -1,7 +1,3 @@
-//go:build !purego
-
-#include "textflag.h"
-
 // Attention for four query heads at once: keys and values are loaded and widened
 // once. Each sum has the order of the kernels for one head. The fourth head is
 // row last of q and dst, or p and y: 3, or 2 to compute three heads, the third
@@ -12,21 +8,21 @@
 	VFMADD231PS Y8, Y10, a \
 	VFMADD231PS Y9, Y10, b
 
-// func scores4SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+// func(dst, q *float32, k *element, size, keys, stride, ldd, last int)
 //
 // size is a multiple of 8, keys an even number.
 // SI key, AX query, BX, R11: 1 and last times 4*size, R8 bytes from key to key,
 // R12, R13: 1 and last times 4*ldd, R10 elements left
-TEXT ·scores4SIMD(SB), NOSPLIT, $0-64
+TEXT SCORES4(SB), NOSPLIT, $0-64
 	MOVQ dst+0(FP), DI
 	MOVQ k+16(FP), SI
 	MOVQ size+24(FP), BX
 	MOVQ keys+32(FP), CX
 	MOVQ stride+40(FP), R8
 	MOVQ ldd+48(FP), R12
-	LEAQ (BX)(BX*1), R9
+	IMUL3Q $WIDTH, BX, R9
 	SHLQ $2, BX
-	ADDQ R8, R8
+	IMULQ $WIDTH, R8
 	SHLQ $2, R12
 	MOVQ last+56(FP), R11
 	MOVQ R11, R13
@@ -46,13 +42,13 @@ keys2:
 	MOVQ size+24(FP), R10
 
 dims:
-	VCVTPH2PS (SI), Y8
-	VCVTPH2PS (SI)(R8*1), Y9
+	LOAD8((SI), Y8)
+	LOAD8((SI)(R8*1), Y9)
 	QUERY2((AX), Y0, Y1)
 	QUERY2((AX)(BX*1), Y2, Y3)
 	QUERY2((AX)(BX*2), Y4, Y5)
 	QUERY2((AX)(R11*1), Y6, Y7)
-	ADDQ $16, SI
+	ADDQ $(8*WIDTH), SI
 	ADDQ $32, AX
 	SUBQ $8, R10
 	JNZ  dims
@@ -89,13 +85,13 @@ dims:
 	VBROADCASTSS p, Y10     \
 	VFMADD231PS  Y8, Y10, a
 
-// func weightedSum4SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
+// func(y, p *float32, v *element, size, n, stride, ldp, last int)
 //
 // size is a multiple of 8, n is not 0.
 // DI y, BX, R11: 1 and last times 4*size, DX p, R12, R13: 1 and last times 4*ldp,
 // SI values, AX cursor in values, R8 bytes from value to value, R9 cursor in p,
 // R10 values left, CX elements of y left
-TEXT ·weightedSum4SIMD(SB), NOSPLIT, $0-64
+TEXT WEIGHTEDSUM4(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), DI
 	MOVQ p+8(FP), DX
 	MOVQ v+16(FP), SI
@@ -104,7 +100,7 @@ TEXT ·weightedSum4SIMD(SB), NOSPLIT, $0-64
 	MOVQ ldp+48(FP), R12
 	MOVQ CX, BX
 	SHLQ $2, BX
-	ADDQ R8, R8
+	IMULQ $WIDTH, R8
 	SHLQ $2, R12
 	MOVQ last+56(FP), R11
 	MOVQ R11, R13
@@ -127,8 +123,8 @@ dims16:
 	MOVQ n+32(FP), R10
 
 values16:
-	VCVTPH2PS (AX), Y8
-	VCVTPH2PS 16(AX), Y9
+	LOAD8((AX), Y8)
+	LOAD8((8*WIDTH)(AX), Y9)
 	WEIGH2((R9), Y0, Y1)
 	WEIGH2((R9)(R12*1), Y2, Y3)
 	WEIGH2((R9)(R12*2), Y4, Y5)
@@ -147,7 +143,7 @@ values16:
 	VMOVUPS Y6, (DI)(R11*1)
 	VMOVUPS Y7, 32(DI)(R11*1)
 	ADDQ $64, DI
-	ADDQ $32, SI
+	ADDQ $(16*WIDTH), SI
 	JMP  dims16
 
 tail:
@@ -160,7 +156,7 @@ tail:
 	MOVQ n+32(FP), R10
 
 values8:
-	VCVTPH2PS (SI), Y8
+	LOAD8((SI), Y8)
 	WEIGH1((DX), Y0)
 	WEIGH1((DX)(R12*1), Y2)
 	WEIGH1((DX)(R12*2), Y4)

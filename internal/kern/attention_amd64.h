@@ -1,8 +1,5 @@
-//go:build !purego
-
-#include "textflag.h"
-
-// Attention over binary16 keys and values, widened as they are loaded. AVX2
+// Attention over keys and values of WIDTH bytes an element, of which LOAD8(m, y)
+// widens eight at m to float32 as they are loaded. Included once per format. AVX2
 // serves both x86 tiers: widening to 512 bits made every kernel but the joint
 // weighted sum slower on Zen 4, by a quarter.
 //
@@ -10,23 +7,23 @@
 // hide the latency of the additions. A lone key is added up in the same order.
 
 #define KEY8(k, acc, tmp) \
-	VCVTPH2PS   k, tmp      \
+	LOAD8(k, tmp)           \
 	VFMADD231PS tmp, Y4, acc
 
-// func scoresSIMD(dst, q []float32, k *uint16, stride int)
+// func(dst, q []float32, k *element, stride int)
 //
 // len(q) is a multiple of 8.
 // SI key, R8 bytes from key to key, R9 3*R8, R10 rewind, DX q, BX 4*len(q), AX cursor
-TEXT ·scoresSIMD(SB), NOSPLIT, $0-64
+TEXT SCORES(SB), NOSPLIT, $0-64
 	MOVQ dst_base+0(FP), DI
 	MOVQ dst_len+8(FP), CX
 	MOVQ q_base+24(FP), DX
 	MOVQ q_len+32(FP), BX
 	MOVQ k+48(FP), SI
 	MOVQ stride+56(FP), R8
-	ADDQ R8, R8
+	IMULQ $WIDTH, R8
 	LEAQ (R8)(R8*2), R9
-	LEAQ (BX)(BX*1), R10
+	IMUL3Q $WIDTH, BX, R10
 	SHLQ $2, BX
 
 keys4:
@@ -44,7 +41,7 @@ dims4:
 	KEY8((SI)(R8*1), Y1, Y6)
 	KEY8((SI)(R8*2), Y2, Y7)
 	KEY8((SI)(R9*1), Y3, Y8)
-	ADDQ $16, SI
+	ADDQ $(8*WIDTH), SI
 	ADDQ $32, AX
 	CMPQ AX, BX
 	JLT  dims4
@@ -72,7 +69,7 @@ keys1:
 dims1:
 	VMOVUPS (DX)(AX*1), Y4
 	KEY8((SI), Y0, Y5)
-	ADDQ $16, SI
+	ADDQ $(8*WIDTH), SI
 	ADDQ $32, AX
 	CMPQ AX, BX
 	JLT  dims1
@@ -95,22 +92,22 @@ done:
 // values.
 
 #define VALUE8(o, acc, tmp) \
-	VCVTPH2PS   o(AX), tmp    \
+	LOAD8((o*WIDTH)(AX), tmp) \
 	VFMADD231PS tmp, Y12, acc
 
-// func weightedSumSIMD(y, p []float32, v *uint16, stride int)
+// func(y, p []float32, v *element, stride int)
 //
 // len(y) is a multiple of 8; p is not empty.
 // DI y, CX elements of y left, SI value, AX cursor, R8 bytes from value to value,
 // DX p, R9 len(p), R10 index in p
-TEXT ·weightedSumSIMD(SB), NOSPLIT, $0-64
+TEXT WEIGHTEDSUM(SB), NOSPLIT, $0-64
 	MOVQ y_base+0(FP), DI
 	MOVQ y_len+8(FP), CX
 	MOVQ p_base+24(FP), DX
 	MOVQ p_len+32(FP), R9
 	MOVQ v+48(FP), SI
 	MOVQ stride+56(FP), R8
-	ADDQ R8, R8
+	IMULQ $WIDTH, R8
 
 dims64:
 	SUBQ $64, CX
@@ -129,13 +126,13 @@ dims64:
 values64:
 	VBROADCASTSS (DX)(R10*4), Y12
 	VALUE8(0, Y0, Y8)
-	VALUE8(16, Y1, Y9)
-	VALUE8(32, Y2, Y10)
-	VALUE8(48, Y3, Y11)
-	VALUE8(64, Y4, Y8)
-	VALUE8(80, Y5, Y9)
-	VALUE8(96, Y6, Y10)
-	VALUE8(112, Y7, Y11)
+	VALUE8(8, Y1, Y9)
+	VALUE8(16, Y2, Y10)
+	VALUE8(24, Y3, Y11)
+	VALUE8(32, Y4, Y8)
+	VALUE8(40, Y5, Y9)
+	VALUE8(48, Y6, Y10)
+	VALUE8(56, Y7, Y11)
 	ADDQ R8, AX
 	INCQ R10
 	CMPQ R10, R9
@@ -150,7 +147,7 @@ values64:
 	VMOVUPS Y6, 192(DI)
 	VMOVUPS Y7, 224(DI)
 	ADDQ $256, DI
-	ADDQ $128, SI
+	ADDQ $(64*WIDTH), SI
 	JMP  dims64
 
 tail:
@@ -173,7 +170,7 @@ values8:
 
 	VMOVUPS Y0, (DI)
 	ADDQ $32, DI
-	ADDQ $16, SI
+	ADDQ $(8*WIDTH), SI
 	JMP  dims8
 
 done:
