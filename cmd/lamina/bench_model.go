@@ -19,6 +19,7 @@ type benchModelCmd struct {
 	Prompt      int         `short:"p" default:"512" placeholder:"N" help:"Tokens of the prompt; 0 leaves that part out."`
 	Gen         int         `short:"n" default:"128" placeholder:"N" help:"Tokens to generate; 0 leaves that part out."`
 	Threads     int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
+	KV          string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
 	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
 	JSON        bool        `help:"Print JSON."`
@@ -46,7 +47,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	case c.Repetitions < 1:
 		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
 	}
-	flags := runtimeFlags{RAM: c.RAM, Context: max(c.Prompt, c.Gen+1), Threads: c.Threads}
+	flags := runtimeFlags{RAM: c.RAM, Context: max(c.Prompt, c.Gen+1), Threads: c.Threads, KV: c.KV}
 	o, err := flags.options(a, "bench")
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 	if c.Window == 0 {
 		c.Window = min(eval.DefaultWindow, m.size.context)
 	}
-	flags := runtimeFlags{RAM: c.RAM, Context: c.Window, Threads: c.Threads}
+	flags := runtimeFlags{RAM: c.RAM, Context: c.Window, Threads: c.Threads, KV: c.KV}
 	o, err := flags.options(a, "eval")
 	if err != nil {
 		return m, err

@@ -17,6 +17,7 @@ type runtimeFlags struct {
 	RAM     budget.Size `placeholder:"SIZE" env:"LAMINA_RAM" help:"Memory that the whole process may take, such as 80MiB; default: what the machine and its control group allow."`
 	Context int         `placeholder:"N" help:"Tokens of prompt and answer together; default: what the model and the memory allow."`
 	Threads int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
+	KV      string      `name:"kv" default:"auto" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 (half the memory) or auto, which is f16 unless that would stream weights or shorten the context."`
 }
 
 // options turns the flags into those of an engine.
@@ -27,7 +28,7 @@ func (f *runtimeFlags) options(a *app, command string) (engine.Options, error) {
 	case f.Threads < 0:
 		return engine.Options{}, usage(command, "--threads %d: want 0 or more", f.Threads)
 	}
-	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, Logger: a.log}, nil
+	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, KV: engine.KV(f.KV), Logger: a.log}, nil
 }
 
 // speculateFlag is the flag of the commands that answer requests.

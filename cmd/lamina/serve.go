@@ -118,7 +118,7 @@ func (c *serveCmd) announce(a *app, m *engine.Model, addr net.Addr) {
 		a.log.Warn("everybody who reaches this address may use the model; --api-key restricts it", "addr", addr.String())
 	}
 	cfg, p := m.Config(), m.Plan()
-	a.printf("%s: %d layers, vocabulary %d, context %d\n", c.id(m), cfg.Layers, cfg.Vocab, m.Context())
+	a.printf("%s: %d layers, vocabulary %d, context %d, cache %v\n", c.id(m), cfg.Layers, cfg.Vocab, m.Context(), m.KVFormat())
 	a.printf("%s", p.String())
 	a.printf("listening on %s\n\n%s\n", baseURL(addr), c.curl(m, addr))
 }

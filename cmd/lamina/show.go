@@ -22,6 +22,7 @@ type showCmd struct {
 	RAM     budget.Size `placeholder:"SIZE" help:"Plan the memory for this much of it; default: what the machine allows."`
 	Context int         `placeholder:"N" help:"Plan for this many tokens of context; default: what the model and the memory allow."`
 	Threads int         `help:"Plan for this many threads; 0 is one per processor."`
+	KV      string      `name:"kv" default:"auto" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache that the memory plan is for: f16, q8 or auto."`
 	JSON    bool        `help:"Print JSON."`
 }
 
@@ -157,7 +158,7 @@ func (c *showCmd) lamina(a *app) (*showReport, error) {
 	}
 	ctx, stop := a.untilSignal()
 	defer stop()
-	p, err := engine.Plan(ctx, c.Path, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads})
+	p, err := engine.Plan(ctx, c.Path, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads, KV: engine.KV(c.KV)})
 	switch {
 	case err == nil:
 		r.Plan = &p

@@ -15,6 +15,7 @@ import (
 	"github.com/lamina-llm/lamina/internal/builtin"
 	"github.com/lamina-llm/lamina/internal/engine"
 	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/token"
 	"github.com/lamina-llm/lamina/runtime/plan"
 )
@@ -124,8 +125,15 @@ func generate(ctx context.Context, e *engine.Engine, r model.Request) (out resul
 const opening = "Once upon a time there was a little girl who lived"
 
 // TestRegimes generates the same tokens with everything unpacked, with coded
-// weights, with streamed weights, and with another number of workers.
+// weights, with streamed weights, and with another number of workers, for each
+// format of the cache.
 func TestRegimes(t *testing.T) {
+	for _, format := range []engine.KV{engine.KVF16, engine.KVQ8} {
+		t.Run(string(format), func(t *testing.T) { testRegimes(t, format) })
+	}
+}
+
+func testRegimes(t *testing.T, format engine.KV) {
 	var want result
 	seen := ""
 	for _, c := range []struct {
@@ -138,8 +146,11 @@ func TestRegimes(t *testing.T) {
 		{func(p plan.Plan) int64 { return p.MinBudget }, 2},
 		{func(p plan.Plan) int64 { return p.MinBudget }, 1},
 	} {
-		o := engine.Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: c.threads}
+		o := engine.Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: format}
 		m := openWithin(t, o, c.ram)
+		if got := m.KVFormat().String(); got != string(format) {
+			t.Fatalf("the cache is %s, want %s", got, format)
+		}
 		e := start(t, m, engine.Options{})
 		got := generate(context.Background(), e, request(t, m, opening, 40))
 		if got.err != nil {
@@ -159,6 +170,24 @@ func TestRegimes(t *testing.T) {
 		if !strings.ContainsRune(seen, r) {
 			t.Errorf("regime %c was not tried: %s", r, seen)
 		}
+	}
+}
+
+// TestAutoKV finds f16 where there is room, q8 where f16 would stream weights,
+// and more room for weights then.
+func TestAutoKV(t *testing.T) {
+	o := engine.Options{Context: 512, Parallel: 4, BatchTokens: 32, Threads: 2}
+	if m := openWithin(t, o, func(plan.Plan) int64 { return 8 << 30 }); m.KVFormat() != kv.F16 {
+		t.Errorf("with 8 GiB the cache is %v", m.KVFormat())
+	}
+	m := openWithin(t, o, func(p plan.Plan) int64 { return p.ResidentBudget - 4<<20 })
+	if m.KVFormat() != kv.Q8 {
+		t.Errorf("where f16 does not fit, the cache is %v", m.KVFormat())
+	}
+	o.KV = "f32"
+	r, size, name := builtin.Model()
+	if _, err := engine.OpenReaderAt(context.Background(), r, size, name, o); err == nil {
+		t.Error("a format that does not exist was taken")
 	}
 }
 

@@ -36,12 +36,23 @@ type Options struct {
 	BatchTokens int         // tokens of one forward pass; 0 is up to 512, as memory allows
 	Queue       int         // requests that may wait; 0 is 64
 	Speculate   Speculation // guesses checked along with generated tokens; empty is SpeculateAuto
+	KV          KV          // how the KV cache stores numbers; "" is KVAuto
 	Logger      *slog.Logger
 
 	// Round rounds the matrices of a source checkpoint as a GGUF format would;
 	// "" leaves them alone. Files take no notice.
 	Round source.Rounding
 }
+
+// KV says how the KV cache stores numbers.
+type KV string
+
+// The choices of KV.
+const (
+	KVAuto KV = "auto" // F16, or 8-bit where F16 would stream weights or shorten the context
+	KVF16  KV = "f16"  // two bytes a number
+	KVQ8   KV = "q8"   // one byte a number and a scale per head and token
+)
 
 func (o Options) withDefaults() Options {
 	if o.Threads <= 0 {
@@ -121,6 +132,7 @@ type draft struct {
 	context  int
 	parallel int
 	batch    int
+	format   kv.Format
 	limit    int64
 	embed    bool // an untied embedding is one of the plan's units
 	fixed    []plan.Amount
@@ -150,11 +162,44 @@ func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
 	return d, d.choose(f, o)
 }
 
-// choose settles context, batch and placement: the longest context whose KV
-// cache takes at most a third of the budget and does not push weights out of
-// memory, or else the shortest useful one.
+// choose settles the format of the cache, then the rest.
 func (d *draft) choose(f *loader.Model, o Options) error {
 	base := processBytes()
+	switch o.KV {
+	case KVF16, KVAuto, "":
+		d.format = kv.F16
+	case KVQ8:
+		d.format = kv.Q8
+	default:
+		return fmt.Errorf("kv cache %q: want auto, f16 or q8", o.KV)
+	}
+	err := d.fit(f, o, base)
+	if d.format == kv.Q8 || o.KV == KVF16 {
+		return err
+	}
+	full := o.Context
+	if full == 0 {
+		full = min(d.cfg.MaxContext, maxAutoContext)
+	}
+	if err == nil && d.plan.Regime != plan.C && d.context == full || err != nil && !errors.Is(err, plan.ErrTooSmall) {
+		return err
+	}
+	small := *d
+	small.format = kv.Q8
+	if e := small.fit(f, o, base); e != nil {
+		return e // names the smallest budget of all
+	}
+	*d = small
+	return nil
+}
+
+// maxAutoContext is the longest context that is chosen without being asked for.
+const maxAutoContext = 8192
+
+// fit settles context, batch and placement: the longest context whose KV
+// cache takes at most a third of the budget and does not push weights out of
+// memory, or else the shortest useful one.
+func (d *draft) fit(f *loader.Model, o Options, base int64) error {
 	if o.Context > d.cfg.MaxContext {
 		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
 	}
@@ -166,7 +211,7 @@ func (d *draft) choose(f *loader.Model, o Options) error {
 	contexts, parallels := []int{o.Context}, []int{o.Parallel}
 	if o.Context == 0 {
 		contexts = nil
-		for c := min(d.cfg.MaxContext, 8192); ; c /= 2 {
+		for c := min(d.cfg.MaxContext, maxAutoContext); ; c /= 2 {
 			contexts = append(contexts, c)
 			if c <= 1024 {
 				break
@@ -229,7 +274,7 @@ func (d *draft) make(f *loader.Model, o Options, base int64) error {
 }
 
 func (d *draft) geometry() kv.Geometry {
-	return kv.Geometry{Layers: d.cfg.Layers, KVHeads: d.cfg.KVHeads, HeadDim: d.cfg.HeadDim, PageTokens: kv.DefaultPageTokens}
+	return kv.Geometry{Layers: d.cfg.Layers, KVHeads: d.cfg.KVHeads, HeadDim: d.cfg.HeadDim, PageTokens: kv.DefaultPageTokens, Format: d.format}
 }
 
 func (d *draft) kvBytes() int64 {
@@ -289,6 +334,9 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 		return m, err
 	}
 	m.cfg, m.plan, m.context, m.batch = d.cfg, d.plan, d.context, d.batch
+	if d.format == kv.Q8 && o.KV != KVQ8 {
+		o.Logger.Info("the memory is tight: keys and values are cached in 8 bits; --kv f16 keeps 16")
+	}
 	m.ledger = budget.New(d.limit)
 	for _, a := range d.fixed {
 		n := a.Bytes
@@ -467,6 +515,9 @@ func (m *Model) BatchTokens() int { return m.batch }
 
 // Plan returns the memory plan; it is empty for a float32 model.
 func (m *Model) Plan() plan.Plan { return m.plan }
+
+// KVFormat returns how the KV cache stores numbers.
+func (m *Model) KVFormat() kv.Format { return m.cache.Geometry().Format }
 
 // NewSeq reserves cache for one sequence.
 func (m *Model) NewSeq(maxTokens int) (*kv.Seq, error) { return m.cache.NewSeq(maxTokens) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/runtime/arena"
 	"github.com/lamina-llm/lamina/runtime/budget"
@@ -81,6 +82,9 @@ func openSource(path string, o Options) (*floatSource, error) {
 		}
 	}
 	s.d = draft{cfg: src.Config(), parallel: max(1, o.Parallel), batch: o.BatchTokens}
+	if o.KV == KVQ8 {
+		s.d.format = kv.Q8
+	}
 	s.d.context = min(s.d.cfg.MaxContext, 2048)
 	if o.Context > 0 {
 		s.d.context = o.Context

@@ -3,6 +3,8 @@ package llama
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/lamina-llm/lamina/internal/cpu"
@@ -40,6 +42,20 @@ func attention(t *testing.T, c Config, format kv.Format, pageTokens, past, n, po
 }
 
 func attentionInput(c Config, pos int) (q, k, v []float32) {
+	type key struct{ heads, kvHeads, d, pos int }
+	at := key{c.Heads, c.KVHeads, c.HeadDim, pos}
+	if in, ok := attentionInputs.Load(at); ok {
+		in := in.([3][]float32)
+		return in[0], in[1], in[2]
+	}
+	q, k, v = drawAttentionInput(c, pos)
+	attentionInputs.Store(at, [3][]float32{q, k, v})
+	return q, k, v
+}
+
+var attentionInputs sync.Map // drawing them takes longer than attention
+
+func drawAttentionInput(c Config, pos int) (q, k, v []float32) {
 	r := rand.New(rand.NewPCG(7, uint64(pos)))
 	draw := func(n int, scale float64) []float32 {
 		x := make([]float32, n)
@@ -56,12 +72,15 @@ func attentionInput(c Config, pos int) (q, k, v []float32) {
 // TestAttention compares with softmax(q K) V in float64, and, bit for bit,
 // prompts in one piece with single tokens, other pages and other pools.
 func TestAttention(t *testing.T) {
-	const tokens = 600 // two whole parts and a half, whose last block is not full
+	const tokens = 530 // two whole parts, and some of a third
 	for _, shape := range [][3]int{{3, 1, 64}, {4, 4, 8}, {8, 1, 16}, {14, 2, 20}} {
 		c := Config{Hidden: 8, Intermediate: 8, Layers: 1, Heads: shape[0], KVHeads: shape[1], HeadDim: shape[2], Vocab: 8, MaxContext: 1024,
 			NormEps: 1e-5, RopeTheta: 1e4, BOS: -1}
 		width := c.Heads * c.HeadDim
 		for _, format := range []kv.Format{kv.F16, kv.Q8} {
+			if format == kv.Q8 && shape[0]%2 == 0 && shape[2] != 20 {
+				continue // the shapes differ in the kernels, which share their loops
+			}
 			want := exactAttention(c, format, tokens)
 			cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 				whole := attention(t, c, format, 0, 0, tokens, 1)
@@ -72,7 +91,7 @@ func TestAttention(t *testing.T) {
 				}
 				for _, part := range []struct{ pageTokens, past, n, pool int }{
 					{32, 0, tokens, 5}, {4, 0, tokens, 2}, {200, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {5, 127, 1, 1},
-					{32, 299, 1, 4}, {7, 290, 9, 16}, {32, 599, 1, 16}, {32, 599, 1, 1}, {32, 255, 1, 2}, {32, 256, 1, 2}, {9, 512, 1, 7}, {32, 500, 40, 3},
+					{32, 299, 1, 4}, {7, 290, 9, 16}, {32, 529, 1, 16}, {32, 529, 1, 1}, {32, 255, 1, 2}, {32, 256, 1, 2}, {9, 512, 1, 7}, {32, 500, 30, 3},
 				} {
 					got := attention(t, c, format, part.pageTokens, part.past, part.n, part.pool)
 					for i, v := range got {
@@ -92,6 +111,7 @@ func exactAttention(c Config, format kv.Format, tokens int) []float64 {
 	var out []float64
 	d, group := c.HeadDim, c.Heads/c.KVHeads
 	round := func(x []float32) []float32 {
+		x = slices.Clone(x)
 		if format == kv.Q8 {
 			for h := 0; h < len(x); h += d {
 				q := make([]int8, d)
