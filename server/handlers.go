@@ -171,6 +171,11 @@ func (s *Server) handleDetokenize(ctx *fasthttp.RequestCtx) {
 	}{s.detokenize(ids, true)}))
 }
 
+// handlePlan shows how memory is used.
+func (s *Server) handlePlan(ctx *fasthttp.RequestCtx) {
+	writeJSON(ctx, fasthttp.StatusOK, encode(s.o.Plan()))
+}
+
 // handleHealth says that the process answers; it never waits for the engine.
 func (s *Server) handleHealth(ctx *fasthttp.RequestCtx) {
 	writeJSON(ctx, fasthttp.StatusOK, []byte(`{"status":"ok"}`))

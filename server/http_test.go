@@ -230,3 +230,16 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+func TestPlan(t *testing.T) {
+	r := start(t, &servertest.Model{}, func(o *server.Options) {
+		o.Plan = func() any { return map[string]any{"budget_bytes": 5, "title": "a < b"} }
+	})
+	status, body, h := r.get("/v1/lamina/plan")
+	if status != 200 || body != `{"budget_bytes":5,"title":"a < b"}` || h.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %s %v", status, body, h)
+	}
+	if status, body, _ := start(t, &servertest.Model{}).get("/v1/lamina/plan"); status != 404 {
+		t.Errorf("without a plan: %d %s", status, body)
+	}
+}

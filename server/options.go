@@ -89,6 +89,7 @@ type Options struct {
 	RequestTimeout time.Duration // for one answer; default none
 	PingInterval   time.Duration // silence before a stream's comment line; default 10 s
 
+	Plan     func() any          // memory plan, shown as JSON at /v1/lamina/plan; nil is no such route
 	Gatherer prometheus.Gatherer // metrics of others to show with the server's own; may be nil
 	Ready    func() bool         // readiness besides draining; nil means always ready
 	Logger   *slog.Logger        // default: discards

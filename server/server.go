@@ -86,6 +86,9 @@ func New(gen Generator, text Text, template Templater, o Options) (*Server, erro
 		"/v1/completions":      {"POST", false, s.handleGenerate(s.parseCompletion)},
 		"/v1/chat/completions": {"POST", false, s.handleGenerate(s.parseChat)},
 	}
+	if o.Plan != nil {
+		s.routes["/v1/lamina/plan"] = route{"GET", false, s.handlePlan}
+	}
 	for _, path := range slices.Sorted(maps.Keys(s.routes)) {
 		s.paths = append(s.paths, fmt.Sprintf("%-4s %s", s.routes[path].method, path))
 	}

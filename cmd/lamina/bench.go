@@ -2,6 +2,7 @@ package main
 
 // benchCmd groups the measurements.
 type benchCmd struct {
-	Codec benchCodecCmd `cmd:"" help:"Measure rate, distortion and kernel speed of the native codec."`
-	Model benchModelCmd `cmd:"" help:"Measure prompt and generation speed of a .lamina file."`
+	Codec     benchCodecCmd     `cmd:"" help:"Measure rate, distortion and kernel speed of the native codec."`
+	Model     benchModelCmd     `cmd:"" help:"Measure prompt and generation speed of a .lamina file."`
+	Speculate benchSpeculateCmd `cmd:"" help:"Measure what speculation is worth on prompts of several kinds."`
 }

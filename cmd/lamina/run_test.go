@@ -205,3 +205,17 @@ func TestSetSampling(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchSpeculate: the command itself refuses answers that differ.
+func TestBenchSpeculate(t *testing.T) {
+	var r benchSpeculateReport
+	okJSON(t, &r, "bench", "speculate", "-n", "6", "-r", "1", "--speculate", "on")
+	if len(r.Rows) < 4 {
+		t.Fatalf("%d prompts", len(r.Rows))
+	}
+	for _, p := range r.Rows {
+		if p.Gen != 6 || p.Prompt < 5 || p.Off <= 0 || p.With <= 0 || p.Passes < 1 {
+			t.Errorf("%+v", p)
+		}
+	}
+}

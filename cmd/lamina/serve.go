@@ -95,7 +95,7 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 		Models: []string{c.id(m)}, Version: buildVersion(), Fingerprint: "lamina-" + buildVersion(),
 		Context: m.Context(), Sampling: m.Sampling(), MaxTokens: c.MaxTokens,
 		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout,
-		Gatherer: metrics, Logger: a.log,
+		Plan: func() any { return e.PlanReport() }, Gatherer: metrics, Logger: a.log,
 	}
 	if c.File != "" {
 		if st, err := os.Stat(c.File); err == nil {

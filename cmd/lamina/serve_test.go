@@ -75,6 +75,32 @@ func (s *serving) curl(t *testing.T) (status int, body []byte) {
 	return resp.StatusCode, body
 }
 
+// planned compares the plan that the server shows with the table it printed.
+func (s *serving) planned(t *testing.T) {
+	t.Helper()
+	root := regexp.MustCompile(`listening on (http://\S+)`).FindStringSubmatch(s.out.String())[1]
+	resp, err := http.Get(root + "/v1/lamina/plan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var p struct {
+		Title  string `json:"title"`
+		Budget int64  `json:"budget_bytes"`
+		Min    int64  `json:"min_budget_bytes"`
+		Memory []struct {
+			Purpose string `json:"purpose"`
+			Planned int64  `json:"planned_bytes"`
+		} `json:"memory"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || resp.StatusCode != 200 {
+		t.Fatalf("status %d, %v", resp.StatusCode, err)
+	}
+	if !strings.Contains(s.out.String(), p.Title+"\n") || p.Min < 1<<20 || p.Min > p.Budget || len(p.Memory) < 4 {
+		t.Errorf("plan %+v does not go with\n%s", p, s.out.String())
+	}
+}
+
 func TestServe(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -98,6 +124,7 @@ func TestServe(t *testing.T) {
 			if err := json.Unmarshal(body, &answer); err != nil || status != 200 || len(answer.Choices) != 1 || len(answer.Choices[0].Text) < 40 {
 				t.Errorf("status %d, %s", status, body)
 			}
+			s.planned(t)
 		}
 		s.signals <- os.Interrupt
 		if status := <-s.status; status != 0 || strings.Contains(s.err.String(), "lamina: ") {

@@ -28,6 +28,7 @@ type Engine struct {
 	done  chan struct{} // closed when the loop has ended
 	wake  chan struct{} // something happened: a request, a reader, Close
 	stats counters
+	hist  histograms
 
 	mu      sync.Mutex
 	waiting []*job // in order of arrival, at most opt.Queue; guarded by mu
@@ -42,7 +43,7 @@ type Engine struct {
 // Start runs an engine on m, which it owns until Close.
 func Start(m *Model, o Options) *Engine {
 	ctx, stop := context.WithCancel(context.Background())
-	e := &Engine{m: m, opt: o.withDefaults(), ctx: ctx, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	e := &Engine{m: m, opt: o.withDefaults(), ctx: ctx, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), hist: newHistograms()}
 	e.stats.started = time.Now()
 	e.spec = speculator{mode: e.opt.Speculate, newDrafter: newLookup}
 	go e.loop()
@@ -236,6 +237,7 @@ func (e *Engine) admit() {
 			continue
 		}
 		j.seq = seq
+		e.hist.queue.Observe(time.Since(j.asked).Seconds())
 		e.running = append(e.running, j)
 	}
 }
@@ -298,6 +300,8 @@ func (e *Engine) step() {
 	})
 	took := time.Since(start)
 	e.stats.step(tokens, len(e.batch), took)
+	e.hist.sequences.Observe(float64(len(e.batch)))
+	e.hist.rows.Observe(float64(tokens))
 	if err == nil && prompt == 0 {
 		e.spec.costs.pass(tokens, took)
 	}

@@ -85,6 +85,7 @@ type Model struct {
 	file     *loader.Model            // nil for a float32 model
 	llama    *llama.Model
 	cache    *kv.Pool
+	meter    meter
 	closers  []func() error // in order of opening
 }
 
@@ -355,7 +356,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	pool := sched.New(o.Threads)
 	m.onClose(func() error { pool.Close(); return nil })
 	ws := decode.NewWorkspace(pool, d.size)
-	b := &binder{units: d.units, layers: d.cfg.Layers, ws: ws}
+	b := &binder{units: d.units, layers: d.cfg.Layers, ws: ws, meter: &m.meter}
 	m.store, err = residency.Open(ctx, residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
 	})

@@ -32,6 +32,7 @@ type binder struct {
 	units  []unit
 	layers int
 	ws     *decode.Workspace
+	meter  *meter
 }
 
 // Bind implements residency.Binder: products straight from the coded bytes.
@@ -42,7 +43,7 @@ func (b *binder) Bind(i int, coded []byte) (*bound, error) {
 		if err := u.parts[k].attach(coded); err != nil {
 			return nil, fmt.Errorf("unit %d: %w", i, err)
 		}
-		ops[k] = decode.NewCoded(u.parts[k].Matrix, b.ws)
+		ops[k] = &metered{decode.NewCoded(u.parts[k].Matrix, b.ws), b.meter, u.parts[k].codedBytes()}
 	}
 	return b.bind(i, ops), nil
 }
