@@ -23,6 +23,7 @@ type serveCmd struct {
 	speculateFlag
 	Parallel int    `placeholder:"N" help:"Sequences of full length that the cache holds at once; default: up to 4, as memory allows."`
 	Queue    int    `placeholder:"N" default:"64" help:"Requests that may wait; more get status 429."`
+	Prefix   bool   `name:"prefix-cache" default:"true" negatable:"" help:"Reuse the cache of prompts that begin like earlier ones."`
 	Model    string `name:"model-name" placeholder:"NAME" help:"Model id of the API; default: the name of the file."`
 
 	APIKey         []string      `name:"api-key" env:"LAMINA_API_KEY" placeholder:"KEY" help:"Key that clients must send; may be repeated. Default: no authentication."`
@@ -47,6 +48,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 		return usage("serve", "--max-tokens %d: want 0 or more", c.MaxTokens)
 	}
 	o.Parallel, o.Queue, o.Speculate = c.Parallel, c.Queue, engine.Speculation(c.Speculate)
+	o.NoPrefixCache = !c.Prefix
 	drain, abort, stop := a.twoSignals()
 	defer stop()
 	// The port first: whether it is free should not take a model to find out.

@@ -39,6 +39,8 @@ type Options struct {
 	KV          KV          // how the KV cache stores numbers; "" is KVAuto
 	Logger      *slog.Logger
 
+	NoPrefixCache bool // every request computes its whole prompt
+
 	// Round rounds the matrices of a source checkpoint as a GGUF format would;
 	// "" leaves them alone. Files take no notice.
 	Round source.Rounding

@@ -20,6 +20,7 @@ type output struct {
 	stream  *token.Stream
 	pending string // text that may still turn out to start a stop string
 	count   int    // generated tokens
+	cached  int    // prompt tokens that the key-value cache held already
 	done    bool
 }
 
@@ -75,7 +76,7 @@ func (o *output) finish(why model.FinishReason) model.Event {
 		text, why = text[:at], model.FinishStop
 	}
 	o.pending = ""
-	return model.Event{Text: text, Finish: why, Usage: &model.Usage{PromptTokens: len(o.req.Prompt), CompletionTokens: o.count}}
+	return model.Event{Text: text, Finish: why, Usage: &model.Usage{PromptTokens: len(o.req.Prompt), CachedTokens: o.cached, CompletionTokens: o.count}}
 }
 
 // firstStop returns where the earliest stop string begins in text, or -1.

@@ -135,6 +135,7 @@ func (e *Engine) settle(j *job) error {
 		}
 		j.drafter.extend(j.fresh...)
 	}
+	j.said = append(j.said, j.fresh...)
 	j.feed = append(j.feed[:0], j.fresh[len(j.fresh)-1])
 	j.fresh = j.fresh[:0]
 	return nil

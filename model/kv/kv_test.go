@@ -179,15 +179,31 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// model is the plain truth that a sequence must agree with: the tag of every
-// cached token.
+// model is the plain truth that a sequence must agree with: its tokens, and
+// for every one a tag that all tokens up to it decide, as keys and values do.
 type modelSeq struct {
-	s    *Seq
-	tags []uint16
+	s      *Seq
+	tokens []int32
+	tags   []uint16
 }
 
-// write appends n tokens, stamping every element of each with a fresh tag.
-func (m *modelSeq) write(t *rapid.T, n int, tag *uint16) {
+// push appends a token to the truth.
+func (m *modelSeq) push(token int32) {
+	last := uint16(1)
+	if n := len(m.tags); n > 0 {
+		last = m.tags[n-1]
+	}
+	m.tokens, m.tags = append(m.tokens, token), append(m.tags, last*31+uint16(token)*7+3)
+}
+
+func (m *modelSeq) cut(n int) { m.tokens, m.tags = m.tokens[:n], m.tags[:n] }
+
+func (m *modelSeq) fork(s *Seq, n int) *modelSeq {
+	return &modelSeq{s: s, tokens: slices.Clone(m.tokens[:n]), tags: slices.Clone(m.tags[:n])}
+}
+
+// write appends n equal tokens, stamping every element of each with its tag.
+func (m *modelSeq) write(t *rapid.T, n int, token int32) {
 	pos, err := m.s.Grow(n)
 	if errors.Is(err, ErrFull) {
 		return
@@ -196,17 +212,17 @@ func (m *modelSeq) write(t *rapid.T, n int, tag *uint16) {
 		t.Fatalf("Grow(%d) = %d, %v with %d tokens of %d", n, pos, err, len(m.tags), m.s.Cap())
 	}
 	for range n {
-		*tag++
+		m.push(token)
+		tag := m.tags[len(m.tags)-1]
 		g := m.s.Geometry()
 		for layer := range g.Layers {
 			for head := range g.KVHeads {
-				k, v := m.s.At(len(m.tags), layer, head)
+				k, v := m.s.At(len(m.tags)-1, layer, head)
 				for i := range k {
-					k[i], v[i] = *tag, ^*tag
+					k[i], v[i] = tag, ^tag
 				}
 			}
 		}
-		m.tags = append(m.tags, *tag)
 	}
 }
 
@@ -239,7 +255,7 @@ func TestProperties(t *testing.T) {
 			t.Fatal(err)
 		}
 		var seqs []*modelSeq
-		var tag uint16
+		token := func(t *rapid.T) int32 { return int32(rapid.IntRange(0, 1).Draw(t, "token")) }
 		pick := func(t *rapid.T) *modelSeq {
 			if len(seqs) == 0 {
 				t.Skip("no sequence")
@@ -260,7 +276,7 @@ func TestProperties(t *testing.T) {
 			},
 			"write": func(t *rapid.T) {
 				m := pick(t)
-				m.write(t, rapid.IntRange(0, m.s.Cap()-m.s.Len()).Draw(t, "n"), &tag)
+				m.write(t, rapid.IntRange(0, m.s.Cap()-m.s.Len()).Draw(t, "n"), token(t))
 			},
 			"truncate": func(t *rapid.T) {
 				m := pick(t)
@@ -268,17 +284,43 @@ func TestProperties(t *testing.T) {
 				if err := m.s.Truncate(n); err != nil {
 					t.Fatal(err)
 				}
-				m.tags = m.tags[:n]
+				m.cut(n)
 			},
 			"fork": func(t *rapid.T) {
 				m := pick(t)
 				n := rapid.IntRange(0, len(m.tags)).Draw(t, "n")
 				s, err := m.s.Fork(n, n+rapid.IntRange(0, 10).Draw(t, "more"))
 				if err == nil {
-					seqs = append(seqs, &modelSeq{s: s, tags: slices.Clone(m.tags[:n])})
+					seqs = append(seqs, m.fork(s, n))
 				} else if !errors.Is(err, ErrFull) {
 					t.Fatal(err)
 				}
+			},
+			"publish": func(t *rapid.T) {
+				m := pick(t)
+				m.s.Publish(m.tokens)
+			},
+			"find": func(t *rapid.T) {
+				var prompt modelSeq
+				for range rapid.IntRange(0, 4).Draw(t, "runs") {
+					of := token(t)
+					for range rapid.IntRange(1, 9).Draw(t, "run") {
+						prompt.push(of)
+					}
+				}
+				n := len(prompt.tokens)
+				free := p.Free()
+				s, err := p.NewSeqFor(prompt.tokens, n+rapid.IntRange(0, 10).Draw(t, "more"))
+				if err != nil {
+					if !errors.Is(err, ErrFull) || p.Free() != free {
+						t.Fatalf("%v, %d pages free before, %d after", err, free, p.Free())
+					}
+					return
+				}
+				if s.Len()%4 != 0 || n > 0 && s.Len() >= n {
+					t.Fatalf("%d tokens found of a prompt of %d", s.Len(), n)
+				}
+				seqs = append(seqs, prompt.fork(s, s.Len()))
 			},
 			"trim": func(t *rapid.T) { pick(t).s.Trim() },
 			"close": func(t *rapid.T) {
@@ -301,6 +343,24 @@ func TestProperties(t *testing.T) {
 					if holders[page]++; holders[page] != 1 {
 						t.Fatalf("page %d is free and held, or free twice", page)
 					}
+					if p.prefix.entries[page].id != 0 {
+						t.Fatalf("page %d is free and published", page)
+					}
+				}
+				idle := 0
+				for page := p.prefix.oldest; page != none; page = p.prefix.entries[page].next {
+					idle++
+					if holders[page]++; holders[page] != 1 || p.prefix.entries[page].id == 0 {
+						t.Fatalf("page %d is idle and held, or not published", page)
+					}
+				}
+				if idle != p.prefix.idle {
+					t.Fatalf("%d idle pages in the list, %d counted", idle, p.prefix.idle)
+				}
+				for key, page := range p.prefix.pages {
+					if p.prefix.entries[page].key != key {
+						t.Fatalf("page %d is known by a key that is not its own", page)
+					}
 				}
 				if slices.Contains(holders, 0) {
 					t.Fatal("a page is lost")
@@ -314,6 +374,78 @@ func TestProperties(t *testing.T) {
 			t.Fatalf("%d of %d pages free at the end", p.Free(), p.Pages())
 		}
 	})
+}
+
+// TestPrefix reuses what was published, as far as it is the same, and gives it
+// up for others when memory is wanted: what follows first, what is older first.
+func TestPrefix(t *testing.T) {
+	p := newPool(t, small, 6) // pages of 4 tokens
+	tokens := func(first int32, n int) (ids []int32) {
+		for i := range n {
+			ids = append(ids, first+int32(i))
+		}
+		return ids
+	}
+	fill := func(prompt []int32, want int) *Seq {
+		t.Helper()
+		s, err := p.NewSeqFor(prompt, len(prompt))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Len() != want {
+			t.Errorf("%d tokens found, want %d", s.Len(), want)
+		}
+		for pos := s.Len(); pos < len(prompt); pos++ {
+			if _, err := s.Grow(1); err != nil {
+				t.Fatal(err)
+			}
+			k, _ := s.At(pos, 0, 0)
+			k[0] = uint16(prompt[pos])
+		}
+		for pos, id := range prompt {
+			if k, _ := s.At(pos, 0, 0); k[0] != uint16(id) {
+				t.Fatalf("token %d of %v holds %d", pos, prompt, k[0])
+			}
+		}
+		s.Publish(prompt)
+		return s
+	}
+	a := tokens(100, 10)
+	fill(a, 0).Close()
+	if p.Free() != 6 {
+		t.Fatalf("%d pages free, want all: kept pages are free", p.Free())
+	}
+	fill(a[:8], 4).Close() // all but the last token at most
+	fill(a[:9], 8).Close() // two full pages
+	fill(a[1:], 0).Close() // other positions
+	b := append(tokens(100, 4), tokens(200, 9)...)
+	fill(b, 4).Close() // the first page, then something else
+	if s := p.Prefixes(); s.HitTokens != 4+8+4 {
+		t.Errorf("%+v", s)
+	}
+	// Everything at once: the idle pages make room.
+	whole, err := p.NewSeq(24)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Prefixes(); s.Idle != 0 || s.Evicted == 0 {
+		t.Errorf("after all pages were taken: %+v", s)
+	}
+	whole.Close()
+	fill(b, 0).Close()
+	// A page that is written again can no longer be found, nor what follows it.
+	c := fill(b, 12)
+	if err := c.Truncate(5); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Grow(1); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	fill(b, 4).Close()
+	if p.Free() != 6 {
+		t.Errorf("%d pages free at the end", p.Free())
+	}
 }
 
 // TestConcurrent makes, forks, rewrites and closes sequences from several

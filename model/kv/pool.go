@@ -5,7 +5,8 @@
 // into pages; a [Seq] is one sequence's list of pages. A sequence reserves all
 // pages it can ever need when it is made, so a request that was admitted never
 // runs out of cache half-way. Pages are reference-counted: [Seq.Fork] shares
-// the full pages of a prefix between sequences, copying on write.
+// the full pages of a prefix between sequences, copying on write, and
+// [Pool.NewSeqFor] finds those that [Seq.Publish] made known.
 //
 // In a page, keys and values of one layer and one head lie together, token
 // after token, so a kernel runs over them with a constant stride:
@@ -56,8 +57,10 @@ type Pool struct {
 	memory   []byte // pages one after another
 
 	mu   sync.Mutex
-	free []int32 // page numbers; the last one is given out next
+	free []int32 // page numbers that hold nothing; the last one is given out next
 	refs []int32 // sequences that hold each page
+
+	prefix prefixes // pages that can be found by their tokens
 }
 
 // New cuts memory into pages. memory must be aligned to 4 bytes (64 is best)
@@ -80,7 +83,7 @@ func New(g Geometry, memory []byte) (*Pool, error) {
 	if n > 1<<30 {
 		return nil, fmt.Errorf("kv: %d bytes of memory are too many pages of %d bytes", len(memory), g.PageBytes())
 	}
-	p := &Pool{geometry: g, memory: memory, free: make([]int32, n), refs: make([]int32, n)}
+	p := &Pool{geometry: g, memory: memory, free: make([]int32, n), refs: make([]int32, n), prefix: newPrefixes(n)}
 	for i := range p.free {
 		p.free[i] = int32(n - 1 - i) // page 0 goes first: untouched memory stays untouched
 	}
@@ -93,11 +96,12 @@ func (p *Pool) Geometry() Geometry { return p.geometry }
 // Pages returns the number of pages, free or not.
 func (p *Pool) Pages() int { return len(p.refs) }
 
-// Free returns the number of pages that no sequence holds.
+// Free returns the number of pages that no sequence holds: those that hold
+// nothing, and those that are kept only to be found again.
 func (p *Pool) Free() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.free)
+	return len(p.free) + p.prefix.idle
 }
 
 // NewSeq returns an empty sequence that has room for maxTokens tokens, or a
@@ -117,40 +121,66 @@ func (p *Pool) NewSeq(maxTokens int) (*Seq, error) {
 func (p *Pool) take(shared []int32, n int) ([]int32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left := len(p.free) - n
-	if left < 0 { // checked before any allocation: n is bounded by the pool
-		return nil, &FullError{Need: n, Free: len(p.free)}
+	return p.takeLocked(shared, n)
+}
+
+func (p *Pool) takeLocked(shared []int32, n int) ([]int32, error) {
+	free := len(p.free) + p.prefix.idle
+	for _, i := range shared {
+		if p.refs[i] == 0 {
+			free-- // idle, but about to be held
+		}
+	}
+	if n > free { // checked before any allocation: n is bounded by the pool
+		return nil, &FullError{Need: n, Free: free}
 	}
 	pages := make([]int32, 0, len(shared)+n)
 	pages = append(pages, shared...)
 	for _, i := range shared {
-		p.refs[i]++
+		if p.refs[i]++; p.refs[i] == 1 {
+			p.prefix.rouse(i)
+		}
 	}
-	for i := len(p.free) - 1; i >= left; i-- {
-		p.refs[p.free[i]] = 1
-		pages = append(pages, p.free[i])
+	for range n {
+		var page int32
+		if last := len(p.free) - 1; last >= 0 {
+			page, p.free = p.free[last], p.free[:last]
+		} else {
+			page = p.prefix.evict()
+		}
+		p.refs[page] = 1
+		pages = append(pages, page)
 	}
-	p.free = p.free[:left]
 	return pages, nil
 }
 
-// drop gives up one reference to each page.
+// drop gives up one reference to each page, the last page first.
 func (p *Pool) drop(pages []int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := len(pages) - 1; i >= 0; i-- {
 		page := pages[i]
-		if p.refs[page]--; p.refs[page] == 0 {
+		if p.refs[page]--; p.refs[page] > 0 {
+			continue
+		}
+		if p.prefix.entries[page].id != 0 {
+			p.prefix.rest(page)
+		} else {
 			p.free = append(p.free, page)
 		}
 	}
 }
 
-// shared reports whether another sequence holds the page too.
-func (p *Pool) shared(page int32) bool {
+// private makes a page that one sequence holds alone its own to write, and
+// reports whether it did: false is a page that others hold too.
+func (p *Pool) private(page int32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.refs[page] > 1
+	if p.refs[page] > 1 {
+		return false
+	}
+	p.prefix.withdraw(page)
+	return true
 }
 
 // page returns the bytes of one page.

@@ -1,6 +1,9 @@
 package kv
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Seq is the cache of one sequence: Len tokens in Cap tokens of reserved
 // pages. It is for one goroutine at a time.
@@ -8,6 +11,7 @@ type Seq struct {
 	pool  *Pool
 	pages []int32
 	len   int
+	ids   []uint64 // of the published pages that its first pages are, or equal
 }
 
 // Len returns the number of tokens that are cached.
@@ -50,7 +54,8 @@ func (s *Seq) Grow(n int) (pos int, err error) {
 // may write at once: another holder drops its reference only after it copied.
 func (s *Seq) own(i int) error {
 	old := s.pages[i]
-	if !s.pool.shared(old) {
+	s.ids = s.ids[:min(len(s.ids), i)]
+	if s.pool.private(old) {
 		return nil
 	}
 	fresh, err := s.pool.take(nil, 1)
@@ -70,6 +75,7 @@ func (s *Seq) Truncate(n int) error {
 		return fmt.Errorf("kv: cannot truncate %d tokens to %d", s.len, n)
 	}
 	s.len = n
+	s.ids = s.ids[:min(len(s.ids), n/s.pool.geometry.PageTokens)]
 	return nil
 }
 
@@ -97,14 +103,15 @@ func (s *Seq) Fork(n, maxTokens int) (*Seq, error) {
 	if n > full*p.geometry.PageTokens {
 		copy(p.page(pages[full]), p.page(s.pages[full]))
 	}
-	return &Seq{pool: p, pages: pages, len: n}, nil
+	return &Seq{pool: p, pages: pages, len: n, ids: slices.Clone(s.ids[:min(len(s.ids), full)])}, nil
 }
 
-// Close returns the pages to the pool at once. Closing twice is harmless; a
+// Close returns the pages to the pool at once; those that are published can
+// still be found until others need the memory. Closing twice is harmless; a
 // closed sequence has no room.
 func (s *Seq) Close() {
 	s.pool.drop(s.pages)
-	s.pages, s.len = nil, 0
+	s.pages, s.len, s.ids = nil, 0, nil
 }
 
 // Keys returns the keys of one page of the sequence, one layer and one head:
