@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// binEncoder is the arithmetic encoder that mirrors cabac, written after the encoding process that the standard gives as
+// referenceEncoder is the arithmetic encoder that mirrors cabac, written after the encoding process that the standard gives as
 // an example: low and range with outstanding bits.
-type binEncoder struct {
+type referenceEncoder struct {
 	low, rng    uint32
 	outstanding int
 	first       bool
@@ -16,13 +16,13 @@ type binEncoder struct {
 	models      [numContexts]contextModel
 }
 
-func newBinEncoder(qp int) *binEncoder {
+func newReferenceEncoder(qp int) *referenceEncoder {
 	var c cabac
 	c.initContexts(qp)
-	return &binEncoder{rng: 510, first: true, models: c.models}
+	return &referenceEncoder{rng: 510, first: true, models: c.models}
 }
 
-func (e *binEncoder) write(b uint32) {
+func (e *referenceEncoder) write(b uint32) {
 	e.acc = e.acc<<1 | b
 	if e.n++; e.n == 8 {
 		e.out = append(e.out, byte(e.acc))
@@ -30,7 +30,7 @@ func (e *binEncoder) write(b uint32) {
 	}
 }
 
-func (e *binEncoder) put(b uint32) {
+func (e *referenceEncoder) put(b uint32) {
 	if e.first {
 		e.first = false
 	} else {
@@ -41,7 +41,7 @@ func (e *binEncoder) put(b uint32) {
 	}
 }
 
-func (e *binEncoder) renorm() {
+func (e *referenceEncoder) renorm() {
 	for e.rng < 256 {
 		e.shift()
 		e.rng <<= 1
@@ -49,7 +49,7 @@ func (e *binEncoder) renorm() {
 }
 
 // shift moves one bit out of low.
-func (e *binEncoder) shift() {
+func (e *referenceEncoder) shift() {
 	switch {
 	case e.low < 256:
 		e.put(0)
@@ -63,7 +63,7 @@ func (e *binEncoder) shift() {
 	e.low <<= 1
 }
 
-func (e *binEncoder) bin(i int, b uint32) {
+func (e *referenceEncoder) bin(i int, b uint32) {
 	m := &e.models[i]
 	p := uint32(m.slow) + 16*uint32(m.fast)
 	mps := p >> 14
@@ -82,7 +82,7 @@ func (e *binEncoder) bin(i int, b uint32) {
 	m.slow += uint16(16383*b)>>m.slowShift - m.slow>>m.slowShift
 }
 
-func (e *binEncoder) bypass(b uint32) {
+func (e *referenceEncoder) bypass(b uint32) {
 	e.low <<= 1
 	if b != 0 {
 		e.low += e.rng
@@ -99,13 +99,13 @@ func (e *binEncoder) bypass(b uint32) {
 	}
 }
 
-func (e *binEncoder) bypassBits(v uint32, n int) {
+func (e *referenceEncoder) bypassBits(v uint32, n int) {
 	for i := n - 1; i >= 0; i-- {
 		e.bypass(v >> i & 1)
 	}
 }
 
-func (e *binEncoder) terminate(b uint32) {
+func (e *referenceEncoder) terminate(b uint32) {
 	e.rng -= 2
 	if b == 0 {
 		e.renorm()
@@ -135,14 +135,14 @@ func TestCabacRoundTrip(t *testing.T) {
 		qp := rng.IntN(64)
 		var data []byte
 		var parts [][]symbol
-		var encoders []*binEncoder
+		var encoders []*referenceEncoder
 		var ends []int
 		skew := make([]float64, numContexts)
 		for i := range skew {
 			skew[i] = rng.Float64()
 		}
 		for range 3 {
-			e := newBinEncoder(qp)
+			e := newReferenceEncoder(qp)
 			part := make([]symbol, rng.IntN(3000))
 			for i := range part {
 				s := symbol{kind: rng.IntN(4), ctx: rng.IntN(numContexts)}

@@ -31,15 +31,14 @@ func (d *sliceDecoder) qpFor(u *cuState, t *transformUnit, c int) int {
 	return d.chromaQP(u, c)
 }
 
-// dequantise scales the levels of component c into block, row stride w (clause 8.7.3). block must be zero.
-func (d *sliceDecoder) dequantise(u *cuState, t *transformUnit, c, w, h int, block []int32) {
-	coefs := d.scratch.coefs[t.coefs[c][0]:t.coefs[c][1]]
-	skip := t.skip[c]
+// scaling returns the factor and the shift that scale the levels of component c (clause 8.7.3) when all coefficients are
+// weighted alike, but for the factor 16 that stands for such weights.
+func (d *sliceDecoder) scaling(u *cuState, t *transformUnit, c, w, h int) (scale int64, shift int) {
 	qp := d.qpFor(u, t, c)
 	lw, lh := log2(w), log2(h)
 	odd := 0
-	shift := 10
-	if skip {
+	shift = 10
+	if t.skip[c] {
 		qp = max(qp, 4+6*d.sps.minQPPrimeTS)
 	} else {
 		odd = (lw + lh) & 1
@@ -49,7 +48,15 @@ func (d *sliceDecoder) dequantise(u *cuState, t *transformUnit, c, w, h int, blo
 			qp++
 		}
 	}
-	scale := levelScale[odd][qp%6] << (qp / 6)
+	return levelScale[odd][qp%6] << (qp / 6), shift
+}
+
+// dequantise scales the levels of component c into block, row stride w (clause 8.7.3). block must be zero.
+func (d *sliceDecoder) dequantise(u *cuState, t *transformUnit, c, w, h int, block []int32) {
+	coefs := d.scratch.coefs[t.coefs[c][0]:t.coefs[c][1]]
+	skip := t.skip[c]
+	lw, lh := log2(w), log2(h)
+	scale, shift := d.scaling(u, t, c, w, h)
 	ch := min(c, 1)
 	secondary := u.lfnst > 0 && (c == 0 || u.separate)
 	lists := d.sh.scaling

@@ -255,13 +255,13 @@ func (r *residualReader) subblock() bool {
 	}
 	for _, i := range remaining[:pending] {
 		off := base + int(r.inner.off[positions[i]])
-		rice := riceParam[min(max(r.templateSum(off)-20, 0), 31)]
+		rice := riceParam[min(max(s.templateSum(off)-20, 0), 31)]
 		levels[i] += int32(r.remainder(int(rice)) << 1)
 		s.level[off] = saturate(int(levels[i]))
 	}
 	for ; pos >= 0; pos-- {
 		off := base + int(r.inner.off[pos])
-		rice := int(riceParam[min(r.templateSum(off), 31)])
+		rice := int(riceParam[min(s.templateSum(off), 31)])
 		zero := 1 << rice // the code that stands for zero
 		if state >= 2 {
 			zero <<= 1
@@ -288,8 +288,8 @@ func (r *residualReader) subblock() bool {
 }
 
 // templateSum adds the absolute levels to the right of and below a coefficient.
-func (r *residualReader) templateSum(off int) int {
-	l := r.s.level[off : off+2*levelStride+1]
+func (s *scratch) templateSum(off int) int {
+	l := s.level[off : off+2*levelStride+1]
 	return int(l[1]) + int(l[2]) + int(l[levelStride]) + int(l[levelStride+1]) + int(l[2*levelStride])
 }
 
