@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/lamina-e2e"
 mkdir -p "$cache"
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(go python node)
+[ ${#suites[@]} -gt 0 ] || suites=(go python node soak)
 
 server=
 work=$(mktemp -d)
@@ -61,6 +61,11 @@ run_node() {
 	}
 	cp e2e/node/openai.test.mjs "$dir/" # beside node_modules, where imports are looked up
 	(cd "$dir" && node --test openai.test.mjs)
+}
+
+run_soak() {
+	[ -n "$server" ] && [[ "${LAMINA_BIN:-}" != *fakeserver* ]] || return 0 # it wants the engine's metrics and the server for itself
+	go run ./e2e/soak -url "${LAMINA_BASE_URL%/v1}" -duration 15s -requests 12 -tokens 48
 }
 
 failed=0

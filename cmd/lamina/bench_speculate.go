@@ -15,11 +15,12 @@ import (
 )
 
 type benchSpeculateCmd struct {
-	File        string  `arg:"" optional:"" placeholder:"FILE" help:"The .lamina file; default: the built-in storyteller."`
-	Gen         int     `short:"n" default:"128" placeholder:"N" help:"Tokens to generate for every prompt."`
-	Repetitions int     `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
-	Temperature float32 `default:"0" placeholder:"T" help:"Temperature of the sampling; 0 is greedy."`
-	Speculate   string  `enum:"auto,on" default:"auto" help:"What is compared with off: ${enum}."`
+	File        string   `arg:"" optional:"" placeholder:"FILE" help:"The .lamina file; default: the built-in storyteller."`
+	Gen         int      `short:"n" default:"128" placeholder:"N" help:"Tokens to generate for every prompt."`
+	Repetitions int      `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
+	Temperature float32  `default:"0" placeholder:"T" help:"Temperature of the sampling; 0 is greedy."`
+	Speculate   string   `enum:"auto,on" default:"auto" help:"What is compared with off: ${enum}."`
+	Only        []string `placeholder:"NAME" help:"Measure with the prompt of this name alone; may be repeated."`
 	runtimeFlags
 	JSON bool `help:"Print JSON."`
 }
@@ -85,6 +86,9 @@ func (c *benchSpeculateCmd) Run(a *app) error {
 	p := m.Plan()
 	report := benchSpeculateReport{Path: m.Name(), Plan: p.Title(), Repeat: c.Repetitions}
 	for _, t := range parseBenchTexts(benchTexts) {
+		if len(c.Only) > 0 && !slices.Contains(c.Only, t.name) {
+			continue
+		}
 		row, err := c.measure(ctx, m, o, t)
 		if err != nil {
 			return fmt.Errorf("bench: %s: %w", t.name, err)

@@ -18,7 +18,7 @@ const ours = `
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
 	  runtime/budget, runtime/sched,
-	  internal/builtin, internal/hub, internal/archtest;
+	  internal/builtin, internal/hub, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
@@ -87,10 +87,10 @@ const outside = `
 	io/..., log/..., net/..., os/..., sync/..., time !< runtime/plan;
 	log/..., net/..., os/... !< model/...;
 
-	# The network: the server's sockets, and one client.
+	# The network: the server's sockets, one client, and the soak test's.
 	net < server, cmd/lamina, e2e/fakeserver;
 	net/url < server, internal/hub, cmd/lamina;
-	net/http < internal/hub;
+	net/http < internal/hub, e2e/soak;
 
 	# One static binary that starts no other program.
 	C, os/exec, plugin, net/http/pprof, expvar < NONE;
