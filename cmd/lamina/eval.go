@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -27,6 +28,8 @@ type evalCmd struct {
 	Threads   int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
 	KV        string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
 	JSON      bool        `help:"Print JSON."`
+
+	atMost bool // a text may be shorter than Tokens
 }
 
 // evalReport is what eval --json prints. Keys stay; others may come.
@@ -57,55 +60,64 @@ func (c *evalCmd) Run(a *app) error {
 	if c.Choices != "" {
 		return c.choose(a)
 	}
-	texts, err := readTexts(c.Text)
+	ctx, stop := a.untilSignal()
+	defer stop()
+	r, err := c.measure(ctx, a, "eval")
 	if err != nil {
 		return err
 	}
-	ctx, stop := a.untilSignal()
-	defer stop()
+	if c.JSON {
+		return a.json(r)
+	}
+	r.print(a)
+	return nil
+}
+
+// measure runs the model over the texts, and tells progress under the name of a
+// phase.
+func (c *evalCmd) measure(ctx context.Context, a *app, phase string) (*evalReport, error) {
+	texts, err := readTexts(c.Text)
+	if err != nil {
+		return nil, err
+	}
 	m, err := c.open(ctx, a)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer m.close()
 	ids, total := make([][]int32, len(texts)), 0
 	for i, text := range texts {
 		if ids[i], err = m.encode(c.Text[i], text); err != nil {
-			return err
+			return nil, err
 		}
-		if c.Tokens > len(ids[i]) {
-			return fmt.Errorf("eval: text %s has %d tokens, fewer than the %d asked for", c.Text[i], len(ids[i]), c.Tokens)
+		if c.Tokens > len(ids[i]) && !c.atMost {
+			return nil, fmt.Errorf("eval: text %s has %d tokens, fewer than the %d asked for", c.Text[i], len(ids[i]), c.Tokens)
 		}
 		if c.Tokens > 0 {
-			ids[i] = ids[i][:c.Tokens]
+			ids[i] = ids[i][:min(len(ids[i]), c.Tokens)]
 		}
 		total += eval.Predictions(len(ids[i]), c.Window)
 	}
 	bar := a.reporter()
 	defer bar.close()
 	start, before := time.Now(), 0
-	report := evalReport{Path: c.Path, Round: c.Round, Reference: c.Reference, modelSize: m.size}
+	report := &evalReport{Path: c.Path, Round: c.Round, Reference: c.Reference, modelSize: m.size}
 	for i := range ids {
 		r, err := eval.Perplexity(ctx, scorer{m.model}, ids[i], eval.Options{
 			Window: c.Window, Reference: m.referenceScorer(),
 			Progress: func(done, _ int) {
-				bar.show(step{Phase: "eval", Item: c.Text[i], Done: int64(before + done), Total: int64(total)})
+				bar.show(step{Phase: phase, Item: c.Text[i], Done: int64(before + done), Total: int64(total)})
 			},
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", c.Text[i], err)
+			return nil, fmt.Errorf("%s: %w", c.Text[i], err)
 		}
 		before += r.Predicted
 		report.Texts = append(report.Texts, newEvalText(c.Text[i], r, predictedBytes(m.model.Tokenizer(), ids[i], c.Window)))
 	}
-	bar.close()
 	report.sum()
 	report.Seconds, report.Peak = time.Since(start).Seconds(), budget.PeakRSS()
-	if c.JSON {
-		return a.json(report)
-	}
-	report.print(a)
-	return nil
+	return report, nil
 }
 
 // check reports flags that make no sense.

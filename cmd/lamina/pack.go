@@ -27,6 +27,7 @@ type packCmd struct {
 	Threads int         `help:"Goroutines that quantise; 0 is one per processor."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`
+	reportFlags
 }
 
 type packReport struct {
@@ -52,6 +53,9 @@ func (c *packCmd) Run(a *app) error {
 	if err := c.checkOutput(); err != nil {
 		return err
 	}
+	if err := c.reportFlags.check(c.Force); err != nil {
+		return err
+	}
 	src, err := source.Open(c.Source)
 	if err != nil {
 		return err
@@ -72,6 +76,11 @@ func (c *packCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Report != "" {
+		if err := c.reportFlags.write(ctx, a, c, r); err != nil {
+			return fmt.Errorf("pack: %s is packed, but there is no report: %w", c.Output, err)
+		}
+	}
 	if c.JSON {
 		return a.json(packReport{c.Output, r})
 	}
@@ -82,6 +91,9 @@ func (c *packCmd) Run(a *app) error {
 	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s\n",
 		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds)
 	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
+	if c.Report != "" {
+		a.printf("report: %s\n", c.Report)
+	}
 	a.printf("next: lamina run %s\n", quoteArg(c.Output))
 	return nil
 }
@@ -122,25 +134,37 @@ func (c *packCmd) calibration(src *source.Source) (*pack.Calibration, error) {
 // checkOutput refuses, before the work and not after it, an output that exists
 // or that cannot be.
 func (c *packCmd) checkOutput() error {
-	dir := filepath.Dir(c.Output)
-	if st, err := os.Stat(dir); err != nil {
-		return fmt.Errorf("pack: output folder: %w", err)
-	} else if !st.IsDir() {
-		return fmt.Errorf("pack: output folder %s is a file", dir)
+	if err := checkOutput("output", c.Output, c.Force); err != nil {
+		return err
 	}
-	out, err := os.Stat(c.Output)
+	in, err := os.Stat(c.Source)
+	if err != nil {
+		return nil // opening it tells more
+	}
+	if out, err := os.Stat(c.Output); err == nil && os.SameFile(in, out) {
+		return fmt.Errorf("pack: %s is the source itself", c.Output)
+	}
+	return nil
+}
+
+// checkOutput does so for one file; what is its part in messages.
+func checkOutput(what, path string, force bool) error {
+	dir := filepath.Dir(path)
+	if st, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("pack: %s folder: %w", what, err)
+	} else if !st.IsDir() {
+		return fmt.Errorf("pack: %s folder %s is a file", what, dir)
+	}
+	out, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("pack: output: %w", err)
+		return fmt.Errorf("pack: %s: %w", what, err)
 	case out.IsDir():
-		return fmt.Errorf("pack: output %s is a folder", c.Output)
-	case !c.Force:
-		return fmt.Errorf("pack: %s exists (give --force to replace it)", c.Output)
-	}
-	if in, err := os.Stat(c.Source); err == nil && os.SameFile(in, out) {
-		return fmt.Errorf("pack: %s is the source itself", c.Output)
+		return fmt.Errorf("pack: %s %s is a folder", what, path)
+	case !force:
+		return fmt.Errorf("pack: %s exists (give --force to replace it)", path)
 	}
 	return nil
 }

@@ -47,6 +47,8 @@ const ours = `
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
 	model, model/kv, model/llama, pack/quant < pack;
 
+	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
+
 	# Measurements of the codec alone.
 	internal/cpu, internal/tile, decode/rans, pack/quant < internal/codecbench;
 
@@ -63,7 +65,7 @@ const ours = `
 
 	# Programs.
 	internal/builtin, internal/codecbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
-	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, server,
+	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, pack/report, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
 	server, server/servertest < e2e/fakeserver;
@@ -104,6 +106,7 @@ const outside = `
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;
 	gonum.org/v1/gonum/... < lowrank, pack;
+	gonum.org/v1/plot/... < pack/report;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
 	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, pack, server, cmd/lamina;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
