@@ -23,12 +23,16 @@ func (c *Coded) Apply(dst, x []float32, n int) error {
 	if n == 0 {
 		return nil
 	}
-	a := c.quantise(c.ws, x, n)
-	workers, bands, cells := c.ws.pool.Workers(), c.Bands(), c.panels()*padRows(rows)
+	return c.apply(dst, c.quantise(c.ws, x, cols, rows, n))
+}
+
+// apply multiplies the vectors of a.
+func (c *Coded) apply(dst []float32, a *activations) error {
+	workers, bands, cells := c.ws.pool.Workers(), c.Bands(), c.panels()*padRows(c.layout.Rows)
 	switch {
-	case c.planes != nil || workers == 1 || bands >= 2*workers || n == 1 && cells > len(c.ws.dots):
+	case c.planes != nil || workers == 1 || bands >= 2*workers || a.n == 1 && cells > len(c.ws.dots):
 		c.byBand(dst, a)
-	case n == 1:
+	case a.n == 1:
 		c.byChunk(dst, a)
 	default:
 		c.byRound(dst, a)

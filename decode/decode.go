@@ -154,6 +154,7 @@ func (m *Matrix) ResidentBytes() int64 {
 // activations is a batch of quantised input vectors.
 type activations struct {
 	n     int
+	ld    int       // distance of the vectors of the result
 	q     []int8    // n x padded
 	scale []float32 // n x panels
 	sum   []int32   // n x panels
@@ -167,18 +168,20 @@ var ones = func() (w [tile.MaxWidth]uint8) {
 	return w
 }()
 
-// quantise folds the column scales into x and quantises each panel to int8. A
-// single vector is not worth a parallel loop.
-func (m *Matrix) quantise(ws *Workspace, x []float32, n int) *activations {
+// quantise folds the column scales into n vectors, which begin ldx elements
+// apart in x, and quantises each panel to int8. A single vector is not worth a
+// parallel loop. The vectors of the result are to begin ldy elements apart.
+func (m *Matrix) quantise(ws *Workspace, x []float32, ldx, ldy, n int) *activations {
 	padded, panels, cols := m.start[m.panels()], m.panels(), m.layout.Cols
 	a := &ws.acts
-	a.n, a.q, a.scale, a.sum = n, ws.q[:n*padded], ws.scale[:n*panels], ws.sum[:n*panels]
+	a.n, a.ld = n, ldy
+	a.q, a.scale, a.sum = ws.q[:n*padded], ws.scale[:n*panels], ws.sum[:n*panels]
 	if n == 1 {
-		m.quantiseOne(a, x, ws.worker[0].x, 0)
+		m.quantiseOne(a, x[:cols], ws.worker[0].x, 0)
 		return a
 	}
 	ws.pool.For(n, func(worker, t int) {
-		m.quantiseOne(a, x[t*cols:(t+1)*cols], ws.worker[worker].x, t)
+		m.quantiseOne(a, x[t*ldx:t*ldx+cols], ws.worker[worker].x, t)
 	})
 	return a
 }
@@ -271,7 +274,7 @@ func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, zero int32
 // vector t on. Panels come in ascending order: the first finds nothing there,
 // after the last the rows are scaled.
 func (m *Matrix) accumulate(dst []float32, a *activations, dots []int32, zero int32, t, n, p, lo, hi int) {
-	panels, rows := m.panels(), m.layout.Rows
+	panels := m.panels()
 	sums := kern.Sums{
 		D: dots, Rows: hi - lo, N: n, Zero: zero,
 		Sum: a.sum[t*panels+p:], Scale: a.scale[t*panels+p:], Ld: panels, First: p == 0,
@@ -279,7 +282,7 @@ func (m *Matrix) accumulate(dst []float32, a *activations, dots []int32, zero in
 	if p == panels-1 {
 		sums.Row = m.row[lo:hi]
 	}
-	sums.AddTo(dst[t*rows+lo:], rows)
+	sums.AddTo(dst[t*a.ld+lo:], a.ld)
 }
 
 // patch adds an outlier to its level if the kernels can multiply the sum.

@@ -185,10 +185,14 @@ func (u *Unpacked) Apply(dst, x []float32, n int) error {
 	if n == 0 {
 		return nil
 	}
-	a := u.quantise(u.ws, x, n)
+	return u.apply(dst, u.quantise(u.ws, x, cols, rows, n))
+}
+
+// apply multiplies the vectors of a.
+func (u *Unpacked) apply(dst []float32, a *activations) error {
 	u.ws.pool.For(u.rowBlocks(), func(worker, b int) {
 		w := &u.ws.worker[worker]
-		if n == 1 {
+		if a.n == 1 {
 			u.single(dst, a, w, b)
 		} else {
 			u.batch(dst, a, w, b)

@@ -15,7 +15,8 @@ type Workspace struct {
 	scale  []float32
 	sum    []int32
 	dots   []int32
-	err    []error // per worker, of the running Apply
+	mid    []float32 // between the products of a factored matrix
+	err    []error   // per worker, of the running Apply
 	worker []worker
 }
 
@@ -43,6 +44,14 @@ type Size struct {
 	Cols       int // of the widest matrix
 	ChunkCells int // levels of the largest chunk: rows x padded columns
 	Pixels     int // samples of the largest picture; 0 if nothing is coded as pictures
+	Middle     int // elements between the products of the widest factored matrix, per vector
+}
+
+// GrowFactored raises s so that it also serves f, beside Grow for each of its
+// matrices. f must be valid.
+func (s *Size) GrowFactored(f *Factors) {
+	_, _, width := f.middle()
+	s.Middle = max(s.Middle, width)
 }
 
 // Grow raises s so that it also serves m.
@@ -76,7 +85,7 @@ func (s Size) PictureBytes(workers int) int64 {
 func (s Size) Bytes(workers int) int64 {
 	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
 	n, w := int64(s.Batch), int64(workers)
-	return n*int64(s.Cols) + n*panels*8 + maxDotCells*4 + s.PictureBytes(workers) +
+	return n*int64(s.Cols) + n*panels*8 + n*int64(s.Middle)*4 + maxDotCells*4 + s.PictureBytes(workers) +
 		w*(int64(s.Cols)*4+int64(s.ChunkCells)+dotCells*4)
 }
 
@@ -93,6 +102,7 @@ func NewWorkspace(pool Pool, s Size) *Workspace {
 		scale: make([]float32, s.Batch*panels),
 		sum:   make([]int32, s.Batch*panels),
 		dots:  make([]int32, maxDotCells),
+		mid:   make([]float32, s.Batch*s.Middle),
 		err:   make([]error, pool.Workers()),
 	}
 	ws.worker = make([]worker, pool.Workers())
