@@ -7,6 +7,9 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 )
 
+// FactoredCodec is the codec id of a tensor that [Factors] describes.
+const FactoredCodec = "lowrank1"
+
 // Limits of a factored matrix.
 const (
 	MaxParts  = 16 // parts that a matrix is made of

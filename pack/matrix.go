@@ -20,6 +20,8 @@ type matrix struct {
 	norm       string  // norm before it; "" is none
 	fold       float64 // power of the norm's weights that multiplies the columns
 
+	values []float32 // the matrix itself; nil reads parts from the source
+
 	gain   []float32 // column factors from the norm; nil is all one
 	row    rans.Scales
 	energy float64 // sum of squares, after folding
@@ -126,6 +128,10 @@ func (p *packer) matrixWeights() (n int64) {
 
 // read fills dst with rows [r0, r1) of m, norm folded in.
 func (p *packer) read(m *matrix, r0, r1 int, dst []float32) error {
+	if m.values != nil {
+		copy(dst, m.values[r0*m.cols:r1*m.cols])
+		return nil
+	}
 	at := 0 // first row of the part
 	for _, part := range m.parts {
 		t, ok := p.src.Tensor(part)

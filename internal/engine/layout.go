@@ -8,6 +8,7 @@ import (
 
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/planes"
+	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/loader"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/weights"
@@ -59,8 +60,15 @@ func (p *part) attach(coded []byte) error {
 // unit is what one residency unit holds.
 type unit struct {
 	parts    []part
+	ops      []stored // what the parts are joined to, in order
 	attnNorm []float32
 	ffnNorm  []float32
+}
+
+// stored is one operator of a unit.
+type stored struct {
+	factors *decode.Factors // nil: one part is all
+	n       int             // parts
 }
 
 // readUnits reads the side information and norms of every unit.
@@ -75,11 +83,9 @@ func readUnits(ctx context.Context, m *loader.Model, c llama.Config) (units []un
 		u := &units[i]
 		name := fmt.Sprintf("layers.%d.", i)
 		for k, mat := range layerMatrices {
-			p, err := readPart(ctx, m, i, name+mat, dims[k][0], dims[k][1])
-			if err != nil {
+			if err := u.read(ctx, m, i, name+mat, dims[k][0], dims[k][1]); err != nil {
 				return nil, nil, err
 			}
-			u.parts = append(u.parts, p)
 		}
 		u.attnNorm, u.ffnNorm = ones, ones
 		for _, n := range []struct {
@@ -106,42 +112,112 @@ func readUnits(ctx context.Context, m *loader.Model, c llama.Config) (units []un
 		if err != nil {
 			return nil, nil, err
 		}
-		units[c.Layers+k].parts = []part{p}
+		units[c.Layers+k].parts, units[c.Layers+k].ops = []part{p}, []stored{{n: 1}}
 	}
 	norm, err = readVector(ctx, m, "norm", c.Hidden)
 	return units, norm, err
 }
 
-// readPart reads the side information of a matrix of unit u.
-func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, cols int) (part, error) {
+// read reads the side information of an operator of unit u.
+func (u *unit) read(ctx context.Context, m *loader.Model, i int, name string, rows, cols int) error {
 	t := m.Tensor(name)
-	fail := func(err error) (part, error) {
-		return part{}, fmt.Errorf("%s: tensor %s: %w", m.Name(), name, err)
+	if t.Codec == decode.FactoredCodec {
+		return u.readFactored(ctx, m, i, t, rows, cols)
 	}
-	switch {
-	case t.Codec != "rans1" && t.Codec != planes.Codec:
-		return fail(fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec))
-	case t.Rows != rows || t.Cols != cols:
-		return fail(fmt.Errorf("shape %d x %d, the configuration wants %d x %d", t.Rows, t.Cols, rows, cols))
+	p, err := readPart(ctx, m, i, name, rows, cols)
+	if err != nil {
+		return err
 	}
-	side := make([]byte, t.Spans[0].Len)
-	if err := m.ReadSpan(ctx, side, t.Spans[0]); err != nil {
-		return part{}, err
+	u.parts, u.ops = append(u.parts, p), append(u.ops, stored{n: 1})
+	return nil
+}
+
+// readFactored is read for a tensor in parts.
+func (u *unit) readFactored(ctx context.Context, m *loader.Model, i int, t *weights.Tensor, rows, cols int) error {
+	fail := func(err error) error {
+		return fmt.Errorf("%s: tensor %s: %w", m.Name(), t.Name, err)
 	}
-	open := decode.NewMatrix
-	if t.Codec == planes.Codec {
-		open = decode.NewPlanes
+	if t.Rows != rows || t.Cols != cols {
+		return fail(misfit(t, rows, cols))
 	}
-	mat, err := open(rows, cols, side)
+	head, err := readSpan(ctx, m, t.Spans[0])
+	if err != nil {
+		return err
+	}
+	f, err := decode.ParseFactors(rows, cols, head)
 	if err != nil {
 		return fail(err)
 	}
-	if got, want := len(t.Spans)-1, mat.Chunks(); got != want {
-		return fail(fmt.Errorf("%d chunks, want %d", got, want))
+	shapes, spans := f.Shapes(), t.Spans[1:]
+	for k, s := range shapes {
+		if len(spans) == 0 {
+			return fail(fmt.Errorf("%w: spans for %d matrices, want %d", rans.ErrCorrupt, k, len(shapes)))
+		}
+		p, err := readMatrix(ctx, m, i, decode.NewMatrix, spans, s[0], s[1])
+		if err != nil {
+			return fail(fmt.Errorf("matrix %d: %w", k, err))
+		}
+		u.parts, spans = append(u.parts, p), spans[1+len(p.spans):]
 	}
-	p := part{Matrix: mat, chunks: make([][]byte, len(t.Spans)-1)}
+	if len(spans) > 0 {
+		return fail(fmt.Errorf("%w: %d spans too many", rans.ErrCorrupt, len(spans)))
+	}
+	u.ops = append(u.ops, stored{f, len(shapes)})
+	return nil
+}
+
+// readPart reads the side information of a matrix of unit u.
+func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, cols int) (p part, err error) {
+	t := m.Tensor(name)
+	switch {
+	case t.Rows != rows || t.Cols != cols:
+		err = misfit(t, rows, cols)
+	case t.Codec == "rans1":
+		p, err = readMatrix(ctx, m, u, decode.NewMatrix, t.Spans, rows, cols)
+	case t.Codec == planes.Codec:
+		p, err = readMatrix(ctx, m, u, decode.NewPlanes, t.Spans, rows, cols)
+	case t.Codec == decode.FactoredCodec:
+		err = fmt.Errorf("codec %q is for the matrices of layers", t.Codec)
+	default:
+		err = fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
+	}
+	if n := len(t.Spans) - 1 - len(p.spans); err == nil && n > 0 {
+		err = fmt.Errorf("%d spans too many", n)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%s: tensor %s: %w", m.Name(), name, err)
+	}
+	return p, nil
+}
+
+// misfit says that t has another shape than the configuration wants.
+func misfit(t *weights.Tensor, rows, cols int) error {
+	return fmt.Errorf("shape %d x %d, the configuration wants %d x %d", t.Rows, t.Cols, rows, cols)
+}
+
+func readSpan(ctx context.Context, m *loader.Model, s weights.Span) ([]byte, error) {
+	data := make([]byte, s.Len)
+	return data, m.ReadSpan(ctx, data, s)
+}
+
+// readMatrix reads the side information of a matrix of unit u from the first of
+// spans; its chunks follow.
+func readMatrix(ctx context.Context, m *loader.Model, u int, open func(rows, cols int, side []byte) (*decode.Matrix, error), spans []weights.Span, rows, cols int) (part, error) {
+	side, err := readSpan(ctx, m, spans[0])
+	if err != nil {
+		return part{}, err
+	}
+	mat, err := open(rows, cols, side)
+	if err != nil {
+		return part{}, err
+	}
+	got, want := len(spans)-1, mat.Chunks()
+	if got < want {
+		return part{}, fmt.Errorf("%d chunks, want %d", got, want)
+	}
+	p := part{Matrix: mat, chunks: make([][]byte, want)}
 	base := m.Units()[u].Tensors[0].Spans[0].Off
-	for _, s := range t.Spans[1:] {
+	for _, s := range spans[1 : 1+want] {
 		s.Off -= base
 		p.spans = append(p.spans, s)
 	}

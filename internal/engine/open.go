@@ -304,6 +304,11 @@ func (d *draft) activations(threads int) int64 {
 		for k := range d.units[i].parts {
 			d.size.Grow(d.units[i].parts[k].Matrix)
 		}
+		for _, op := range d.units[i].ops {
+			if op.factors != nil {
+				d.size.GrowFactored(op.factors)
+			}
+		}
 	}
 	c := d.context
 	d.context = max(c, 1)

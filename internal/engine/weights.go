@@ -15,16 +15,10 @@ import (
 
 var _ residency.Source = (*loader.Model)(nil)
 
-// operator is a matrix in memory: products and single rows.
-type operator interface {
-	model.Linear
-	Rows(dst []float32, ids []int32) error
-}
-
 // bound is a unit in memory.
 type bound struct {
 	layer llama.Layer
-	op    operator // the only matrix of a unit that is no layer
+	op    decode.Operator // the only matrix of a unit that is no layer
 }
 
 // binder makes operators of coded units.
@@ -38,20 +32,20 @@ type binder struct {
 // Bind implements residency.Binder: products straight from the coded bytes.
 func (b *binder) Bind(i int, coded []byte) (*bound, error) {
 	u := &b.units[i]
-	ops := make([]operator, len(u.parts))
+	ops := make([]decode.Operator, len(u.parts))
 	for k := range u.parts {
 		if err := u.parts[k].attach(coded); err != nil {
 			return nil, fmt.Errorf("unit %d: %w", i, err)
 		}
 		ops[k] = &metered{decode.NewCoded(u.parts[k].Matrix, b.ws), b.meter, u.parts[k].codedBytes()}
 	}
-	return b.bind(i, ops), nil
+	return b.bind(i, ops)
 }
 
 // Unpack implements residency.Binder: levels decoded once.
 func (b *binder) Unpack(i int, coded, dst []byte) (*bound, error) {
 	u := &b.units[i]
-	ops := make([]operator, len(u.parts))
+	ops := make([]decode.Operator, len(u.parts))
 	for k := range u.parts {
 		p := &u.parts[k]
 		if err := p.attach(coded); err != nil {
@@ -64,17 +58,30 @@ func (b *binder) Unpack(i int, coded, dst []byte) (*bound, error) {
 		}
 		dst, ops[k] = dst[n:], op
 	}
-	return b.bind(i, ops), nil
+	return b.bind(i, ops)
 }
 
-func (b *binder) bind(i int, ops []operator) *bound {
-	if i >= b.layers {
-		return &bound{op: ops[0]}
-	}
+// bind joins the operators of unit i's parts.
+func (b *binder) bind(i int, ops []decode.Operator) (*bound, error) {
 	u := &b.units[i]
+	if i >= b.layers {
+		return &bound{op: ops[0]}, nil
+	}
+	var whole [len(layerMatrices)]model.Linear
+	for k, s := range u.ops {
+		whole[k] = ops[0]
+		if s.factors != nil {
+			f, err := decode.NewFactored(s.factors, ops[:s.n], b.ws)
+			if err != nil {
+				return nil, fmt.Errorf("unit %d: %w", i, err)
+			}
+			whole[k] = f
+		}
+		ops = ops[s.n:]
+	}
 	return &bound{layer: llama.Layer{
-		AttnNorm: u.attnNorm, QKV: ops[0], Out: ops[1], FFNNorm: u.ffnNorm, GateUp: ops[2], Down: ops[3],
-	}}
+		AttnNorm: u.attnNorm, QKV: whole[0], Out: whole[1], FFNNorm: u.ffnNorm, GateUp: whole[2], Down: whole[3],
+	}}, nil
 }
 
 // unpackedBytes is what unit i takes decoded.
@@ -92,7 +99,7 @@ type storedWeights struct {
 	norm  []float32
 	// embed looks up embedding rows if they are resident; else lookup reads the
 	// chunks that it needs from the file.
-	embed  operator
+	embed  decode.Operator
 	file   *loader.Model
 	lookup *decode.Coded
 	tensor *weights.Tensor

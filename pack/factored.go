@@ -1,0 +1,497 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/internal/tile"
+	"github.com/lamina-llm/lamina/weights"
+)
+
+// Factored is a matrix in parts that stand one below another, each dense, a pair
+// of factors, or a dense matrix plus factors that correct it: W_i = Q + A B.
+// It is coded as a tensor of codec "lowrank1".
+type Factored struct {
+	Name, Role string
+	Cols       int // of the whole: width of the input
+	Parts      []FactoredPart
+	Mode       rans.Mode
+	Workers    int // goroutines that quantise; 0 is one per processor
+
+	gram *triangle // of the inputs, for error feedback; nil codes without data
+}
+
+// FactoredPart is one part of Rows rows. Slices are row-major, borrowed and not
+// changed. Bits are per element of the slice, chunk and side information
+// included, and are met within some per cent. Rows of Dense and B of the same
+// bits, in all parts, are coded as one matrix. Ranks that are a multiple of 64
+// waste no lanes of the codec.
+type FactoredPart struct {
+	Rows      int
+	Dense     []float32 // Rows x Cols; nil is none
+	DenseBits float64
+	Rank      int       // 0 is no factors
+	A         []float32 // Rows x Rank
+	ABits     float64
+	B         []float32 // Rank x Cols
+	BBits     float64
+}
+
+// WriteFactored codes f and appends it to w as the next tensor. The bits of the
+// report are per element of the matrix multiplied out; it gives no error.
+func WriteFactored(ctx context.Context, w *weights.Writer, f *Factored) (*TensorReport, error) {
+	c, err := f.code(ctx)
+	if err == nil {
+		err = c.write(w, f)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pack: %s: %w", f.Name, err)
+	}
+	n := c.layout.Rows * c.layout.Cols
+	return &TensorReport{
+		Name: f.Name, Rows: c.layout.Rows, Cols: c.layout.Cols, Bytes: c.bytes(), Bits: float64(c.bytes()) * 8 / float64(n),
+	}, nil
+}
+
+// codedFactored is a factored matrix ready to be written.
+type codedFactored struct {
+	layout *decode.Factors
+	head   []byte
+	mats   []*coded // as layout.Shapes lists them
+}
+
+// bytes returns the size of all spans.
+func (c *codedFactored) bytes() int64 {
+	n := int64(len(c.head))
+	for _, m := range c.mats {
+		n += m.report.Bytes
+	}
+	return n
+}
+
+// write appends c as the next tensor.
+func (c *codedFactored) write(w *weights.Writer, f *Factored) error {
+	rows, cols := c.layout.Rows, c.layout.Cols
+	err := w.BeginTensor(weights.TensorInfo{
+		Name: f.Name, Role: f.Role, Codec: decode.FactoredCodec, Rows: rows, Cols: cols, Weights: int64(rows) * int64(cols),
+	})
+	err = errors.Join(err, w.Span(c.head))
+	for _, m := range c.mats {
+		err = errors.Join(err, w.Span(m.side))
+		for _, chunk := range m.chunks {
+			err = errors.Join(err, w.Span(chunk))
+		}
+	}
+	return err
+}
+
+// values decodes matrix i, as layout.Shapes lists them: what a reader of the
+// file will multiply with.
+func (c *codedFactored) values(i int) ([]float32, error) {
+	s := c.layout.Shapes()[i]
+	return c.mats[i].values(s[0], s[1])
+}
+
+// values decodes c, of rows x cols.
+func (c *coded) values(rows, cols int) ([]float32, error) {
+	m, err := decode.NewMatrix(rows, cols, c.side)
+	if err == nil {
+		err = m.Attach(c.chunks)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := decode.Size{Batch: 1}
+	s.Grow(m)
+	out, ids := make([]float32, rows*cols), make([]int32, rows)
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	return out, decode.NewCoded(m, decode.NewWorkspace(serial{}, s)).Rows(out, ids)
+}
+
+// serial is the calling goroutine as a pool.
+type serial struct{}
+
+func (serial) Workers() int { return 1 }
+
+func (serial) For(n int, f func(worker, i int)) {
+	for i := range n {
+		f(0, i)
+	}
+}
+
+// target is one matrix to be coded, in memory.
+type target struct {
+	cols   int
+	bits   float64
+	values []float32
+	weight []float64 // what an error in a row costs, as a root; nil is all one
+	kinds  []int     // ends of runs of rows that get the same bits on average
+}
+
+func (t *target) rows() int { return len(t.values) / t.cols }
+
+// code quantises and codes all matrices of f.
+func (f *Factored) code(ctx context.Context) (*codedFactored, error) {
+	if err := f.validate(); err != nil {
+		return nil, err
+	}
+	layout, inputs, as := f.layOut()
+	c := &codedFactored{layout: layout}
+	var err error
+	if c.head, err = layout.AppendTo(nil); err != nil {
+		return nil, err
+	}
+	p := &packer{opt: Options{Mode: f.Mode, Workers: f.Workers}}
+	if p.opt.Workers <= 0 {
+		p.opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	var mats []*matrix
+	for i := range inputs {
+		m, err := p.inMemory(&inputs[i], f.gram != nil)
+		if err != nil {
+			return nil, fmt.Errorf("input %d: %w", i, err)
+		}
+		mats = append(mats, m)
+	}
+	if f.gram != nil {
+		if err := p.shareFeedback(f.gram, mats); err != nil {
+			return nil, err
+		}
+	}
+	for i := range as {
+		m, err := p.inMemory(&as[i].target, true)
+		if err == nil {
+			var sample []float32
+			if sample, err = p.sampleRows(m, feedbackRows); err == nil {
+				m.feedback, err = newFeedback(as[i].gram, sample)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("first factor of part %d: %w", as[i].part, err)
+		}
+		mats = append(mats, m)
+	}
+	targets := inputs
+	for _, a := range as {
+		targets = append(targets, a.target)
+	}
+	for i, m := range mats {
+		done, err := p.codeAt(ctx, m, targets[i].bits)
+		if err != nil {
+			return nil, fmt.Errorf("matrix %d of %d x %d: %w", i, m.rows, m.cols, err)
+		}
+		c.mats = append(c.mats, done)
+	}
+	return c, nil
+}
+
+// validate reports what does not fit together.
+func (f *Factored) validate() error {
+	for i, p := range f.Parts {
+		switch {
+		case f.Mode > rans.DQ || f.Cols < 1 || p.Rows < 1 || p.Rank < 0:
+			return fmt.Errorf("part %d: %d x %d, rank %d", i, p.Rows, f.Cols, p.Rank)
+		case len(p.Dense) != 0 && len(p.Dense) != p.Rows*f.Cols:
+			return fmt.Errorf("part %d: %d dense elements, want %d x %d", i, len(p.Dense), p.Rows, f.Cols)
+		case len(p.A) != p.Rows*p.Rank || len(p.B) != p.Rank*f.Cols:
+			return fmt.Errorf("part %d: factors of %d and %d elements for rank %d of %d x %d", i, len(p.A), len(p.B), p.Rank, p.Rows, f.Cols)
+		}
+		for _, v := range [][]float32{p.Dense, p.A, p.B} {
+			for _, x := range v {
+				if x-x != 0 {
+					return fmt.Errorf("part %d: an element is %v", i, x)
+				}
+			}
+		}
+	}
+	if f.gram != nil && f.gram.n != f.Cols {
+		return fmt.Errorf("gram matrix of %d inputs for %d columns", f.gram.n, f.Cols)
+	}
+	return nil
+}
+
+// firstFactor is an A and the Gram matrix of what it is multiplied with.
+type firstFactor struct {
+	target
+	part int
+	gram *triangle
+}
+
+// layOut shares out the parts: matrices for the input, by bits, and one A each.
+// Factors are scaled so that every element of B x has a mean square of one:
+// then int8 suits all of them alike.
+func (f *Factored) layOut() (*decode.Factors, []target, []firstFactor) {
+	layout := &decode.Factors{Cols: f.Cols}
+	var inputs []target
+	var as []firstFactor
+	stack := func(bits float64, values []float32, weight []float64) int {
+		k := 0
+		for k < len(inputs) && inputs[k].bits != bits {
+			k++
+		}
+		if k == len(inputs) {
+			inputs = append(inputs, target{cols: f.Cols, bits: bits})
+		}
+		t := &inputs[k]
+		t.values, t.weight = append(t.values, values...), append(t.weight, weight...)
+		t.kinds = append(t.kinds, t.rows())
+		return k
+	}
+	for i, p := range f.Parts {
+		d := decode.Part{Rows: p.Rows, Rank: p.Rank, Dense: -1, Down: -1}
+		layout.Rows += p.Rows
+		if len(p.Dense) > 0 {
+			ones := make([]float64, p.Rows)
+			for r := range ones {
+				ones[r] = 1
+			}
+			d.Dense = stack(p.DenseBits, p.Dense, ones)
+		}
+		if p.Rank > 0 {
+			a, b, weight, gram := p.balance(f.Cols, f.gram)
+			d.Down = stack(p.BBits, b, weight)
+			t := target{cols: p.Rank, bits: p.ABits, values: a, kinds: []int{p.Rows}}
+			as = append(as, firstFactor{t, i, gram})
+		}
+		layout.Parts = append(layout.Parts, d)
+	}
+	return layout, inputs, as
+}
+
+// balance returns A and B scaled against each other, the root mean squares of
+// the columns of A, and the Gram matrix of B x, for inputs with Gram matrix g or
+// (nil) independent ones.
+func (p *FactoredPart) balance(cols int, g *triangle) (a, b []float32, weight []float64, gram *triangle) {
+	r := p.Rank
+	z := products(p.B, r, cols, g)
+	a, b = append([]float32(nil), p.A...), append([]float32(nil), p.B...)
+	gram, weight = newTriangle(r), make([]float64, r)
+	scale := make([]float64, r)
+	for k := range r {
+		if scale[k] = math.Sqrt(z[k*r+k]); scale[k] == 0 {
+			scale[k] = 1
+		}
+		for j := range cols {
+			b[k*cols+j] = float32(float64(b[k*cols+j]) / scale[k])
+		}
+		for i := range p.Rows {
+			v := float64(a[i*r+k]) * scale[k]
+			a[i*r+k] = float32(v)
+			weight[k] += v * v / float64(p.Rows)
+		}
+		weight[k] = math.Sqrt(weight[k])
+	}
+	for i := range r {
+		for j := range i + 1 {
+			*gram.at(i, j) = float32(z[i*r+j] / (scale[i] * scale[j]))
+		}
+	}
+	return a, b, weight, gram
+}
+
+// products returns B G B^T for B of r x n; g nil is the identity.
+func products(b []float32, r, n int, g *triangle) []float64 {
+	z := make([]float64, r*r)
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	const block = 16 // rows of B at a time
+	for k0 := 0; k0 < r; k0 += block {
+		work.Go(func() error {
+			k1 := min(k0+block, r)
+			left := b[k0*n : k1*n]
+			if g != nil {
+				left = make([]float32, (k1-k0)*n)
+				row := make([]float32, n)
+				for i := range n {
+					for j := range row {
+						row[j] = *g.at(max(i, j), min(i, j))
+					}
+					for k := range k1 - k0 {
+						kern.Axpy(left[k*n:(k+1)*n], b[(k0+k)*n+i], row)
+					}
+				}
+			}
+			for k := range k1 - k0 {
+				for j := range r {
+					sum := 0.0
+					for i, v := range left[k*n : (k+1)*n] {
+						sum += float64(v) * float64(b[j*n+i])
+					}
+					z[(k0+k)*r+j] = sum
+				}
+			}
+			return nil
+		})
+	}
+	_ = work.Wait() // nothing fails
+	return z
+}
+
+// inMemory makes a matrix of t, with row scales and a sample.
+func (p *packer) inMemory(t *target, fed bool) (*matrix, error) {
+	m := &matrix{name: "factor", rows: t.rows(), cols: t.cols, weigh: 1, values: t.values, curve: map[int]float64{}}
+	m.band, m.depth = skinny(m.rows, m.cols)
+	m.row = t.rowScales(fed)
+	for _, v := range t.values {
+		m.energy += float64(v) * float64(v)
+	}
+	stride := max(1, m.rows/sampleRows)
+	cols := min(sampleCols, m.cols)
+	m.sample.rows = (m.rows + stride - 1) / stride
+	for j := range cols {
+		for r := 0; r < m.rows; r += stride {
+			m.sample.v = append(m.sample.v, t.values[r*m.cols+j*m.cols/cols]/m.row.Value(r))
+		}
+	}
+	return m, nil
+}
+
+// rowScales chooses the steps of t's rows. They follow the rows' sizes, or with
+// error feedback (or weights) half so; the other half is what their errors
+// cost. Each kind of rows gets the same step relative to its size, on average.
+func (t *target) rowScales(fed bool) rans.Scales {
+	scale := make([]float64, t.rows())
+	r0 := 0
+	for _, r1 := range t.kinds {
+		mean, n := 0.0, 0
+		for r := r0; r < r1; r++ {
+			sum := 0.0
+			for _, v := range t.values[r*t.cols : (r+1)*t.cols] {
+				sum += float64(v) * float64(v)
+			}
+			rms := math.Sqrt(sum / float64(t.cols))
+			w := 1.0
+			if t.weight != nil {
+				w = t.weight[r]
+			}
+			if scale[r] = rms; rms > 0 && w > 0 && (fed || w != 1) {
+				scale[r] = math.Sqrt(rms / w)
+			}
+			if rms > 0 {
+				mean += math.Log(rms / scale[r])
+				n++
+			}
+		}
+		for r := r0; r < r1 && n > 0; r++ {
+			scale[r] *= math.Exp(mean / float64(n))
+		}
+		r0 = r1
+	}
+	return rowScales(scale)
+}
+
+// skinny is geometry for factors: a chunk of few rows takes more panels, since
+// every chunk begins with two bytes of state per lane. What is less than
+// skinnyCells is not worth sharing out.
+func skinny(rows, cols int) (band, depth int) {
+	const skinnyCells = 1 << 16
+	l := tile.Layout{Rows: rows, Cols: cols}
+	band, depth = geometry(rows, cols, 4096)
+	room := (band + 15) / 16 * 16
+	for depth < l.Panels() && room*(depth+1) <= rans.MaxBandPanels && (depth+1)*room*tile.MaxWidth <= skinnyCells {
+		depth++
+	}
+	return band, depth
+}
+
+// shareFeedback plans error feedback for matrices with the same input: the same
+// order and scales of columns for all, so that activations are quantised once.
+func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
+	var all []float32
+	samples := make([][]float32, len(mats))
+	for i, m := range mats {
+		var err error
+		if samples[i], err = p.sampleRows(m, feedbackRows); err != nil {
+			return err
+		}
+		all = append(all, samples[i]...)
+	}
+	f, err := newFeedback(g, all)
+	if err != nil {
+		return err
+	}
+	at := 0
+	for i, m := range mats {
+		own := *f
+		n := len(samples[i])
+		own.rows, own.sample = n/g.n, f.sample[at:at+n]
+		m.feedback = &own
+		at += n
+	}
+	return nil
+}
+
+// codeAt codes m at the step that gives the wanted bits per element.
+func (p *packer) codeAt(ctx context.Context, m *matrix, bits float64) (*coded, error) {
+	p.mats = []*matrix{m}
+	step, err := p.solve(p.mats, int64(bits*float64(m.weights())/8), 0.5)
+	if err != nil {
+		return nil, err
+	}
+	if m.feedback != nil {
+		return p.encodeFeedback(ctx, m, step)
+	}
+	return p.encodePlain(ctx, m, step)
+}
+
+// encodePlain is encodeFeedback without data.
+func (p *packer) encodePlain(ctx context.Context, m *matrix, step float64) (*coded, error) {
+	fit, err := m.fit(p.opt.Mode, step, 1, 3)
+	if err != nil {
+		return nil, err
+	}
+	side := &rans.Side{
+		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
+		Row: m.row, Col: rans.Scales{Base: 1}, Tables: fit.tables,
+	}
+	side.Row.Base = float32(float64(m.row.Base) * step)
+	enc, err := rans.NewEncoder(m.rows, m.cols, side)
+	if err != nil {
+		return nil, err
+	}
+	c := &coded{report: &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Planes: fit.planes}}
+	if c.side, err = side.AppendTo(nil, tile.Layout{Rows: m.rows, Cols: m.cols}); err != nil {
+		return nil, err
+	}
+	geo := enc.Matrix()
+	c.chunks = make([][]byte, geo.Chunks())
+	losses := make([]float64, geo.Chunks())
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.opt.Workers)
+	for i := range c.chunks {
+		g.Go(func() (err error) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			q := quantisers.Get().(*quantiser)
+			defer quantisers.Put(q)
+			r0, r1 := geo.Band(i / geo.Blocks())
+			c.chunks[i], losses[i], err = q.chunk(enc, fit, side, m.values[r0*m.cols:r1*m.cols], i/geo.Blocks(), i%geo.Blocks())
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	loss := 0.0
+	c.report.Bytes = int64(len(c.side))
+	for i, chunk := range c.chunks {
+		c.report.Bytes += int64(len(chunk))
+		loss += losses[i]
+	}
+	c.report.Bits = float64(c.report.Bytes) * 8 / float64(m.weights())
+	if m.energy > 0 {
+		c.report.Error = math.Sqrt(loss / m.energy)
+	}
+	return c, nil
+}
