@@ -30,10 +30,11 @@ type Factored struct {
 }
 
 // FactoredPart is one part of Rows rows. Slices are row-major, borrowed and not
-// changed. Bits are per element of the slice, chunk and side information
-// included, and are met within some per cent. Rows of Dense and B of the same
-// bits, in all parts, are coded as one matrix. Ranks that are a multiple of 64
-// waste no lanes of the codec.
+// changed. Bits are those of a level, as near as the codec's range of steps and
+// an estimate on a sample allow; side information and heads of chunks, which
+// count only in small matrices, come on top. Rows of Dense and B of the same
+// bits, in all parts, are coded as one matrix. A multiple of 64 as rank wastes
+// no lanes of the codec.
 type FactoredPart struct {
 	Rows      int
 	Dense     []float32 // Rows x Cols; nil is none
@@ -201,6 +202,8 @@ func (f *Factored) validate() error {
 		switch {
 		case f.Mode > rans.DQ || f.Cols < 1 || p.Rows < 1 || p.Rank < 0:
 			return fmt.Errorf("part %d: %d x %d, rank %d", i, p.Rows, f.Cols, p.Rank)
+		case len(p.Dense) != 0 && !validBits(p.DenseBits) || p.Rank > 0 && !(validBits(p.ABits) && validBits(p.BBits)):
+			return fmt.Errorf("part %d: %v, %v and %v bits, want 0.5 to 10", i, p.DenseBits, p.ABits, p.BBits)
 		case len(p.Dense) != 0 && len(p.Dense) != p.Rows*f.Cols:
 			return fmt.Errorf("part %d: %d dense elements, want %d x %d", i, len(p.Dense), p.Rows, f.Cols)
 		case len(p.A) != p.Rows*p.Rank || len(p.B) != p.Rank*f.Cols:
@@ -219,6 +222,8 @@ func (f *Factored) validate() error {
 	}
 	return nil
 }
+
+func validBits(b float64) bool { return b >= 0.5 && b <= 10 }
 
 // firstFactor is an A and the Gram matrix of what it is multiplied with.
 type firstFactor struct {
@@ -431,13 +436,22 @@ func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
 	return nil
 }
 
-// codeAt codes m at the step that gives the wanted bits per element.
+// codeAt codes m at the step that gives the wanted bits per level.
 func (p *packer) codeAt(ctx context.Context, m *matrix, bits float64) (*coded, error) {
-	p.mats = []*matrix{m}
-	step, err := p.solve(p.mats, int64(bits*float64(m.weights())/8), 0.5)
-	if err != nil {
-		return nil, err
+	lo, hi := math.Log2(minStep), math.Log2(maxStep)
+	for range 16 {
+		mid := (lo + hi) / 2
+		rate, err := m.rate(p.opt.Mode, math.Exp2(mid))
+		if err != nil {
+			return nil, err
+		}
+		if rate > bits {
+			lo = mid
+		} else {
+			hi = mid
+		}
 	}
+	step := math.Exp2((lo + hi) / 2)
 	if m.feedback != nil {
 		return p.encodeFeedback(ctx, m, step)
 	}

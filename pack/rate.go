@@ -123,9 +123,9 @@ const curveSteps = 2
 // rateThin is how thinly the sample is used for a point of the rate curve.
 const rateThin = 3
 
-// bits estimates the coded bits per weight of m at a step, side information of
-// chunks and rows included, by interpolation in the logarithm of the step.
-func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+// rate estimates the bits per weight of m's levels at a step, by interpolation
+// in the logarithm of the step.
+func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 	x := math.Log2(step) * curveSteps
 	lo := int(math.Floor(x))
 	var at [2]float64
@@ -142,6 +142,16 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 		at[i] = b
 	}
 	t := x - float64(lo)
+	return at[0]*(1-t) + at[1]*t, nil
+}
+
+// bits estimates the coded bits per weight of m at a step, side information of
+// chunks and rows included.
+func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+	rate, err := m.rate(mode, step)
+	if err != nil {
+		return 0, err
+	}
 	lanes := float64((m.cols + rans.Lanes - 1) / rans.Lanes * rans.Lanes)
 	states := lanes * 16.3 / float64(min(m.band*m.depth, m.rows*m.depth)) / float64(m.cols)
 	rows := float64(m.row.Bits) / float64(m.cols)
@@ -150,7 +160,7 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 		tables = 0 // in the fit
 	}
 	pad := lanes / float64(m.cols)
-	return (at[0]*(1-t)+at[1]*t)*(1+(pad-1)*0.5) + states + rows + tables, nil
+	return rate*(1+(pad-1)*0.5) + states + rows + tables, nil
 }
 
 // solve finds the common step at which the given matrices take target bytes,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/engine"
@@ -63,6 +64,8 @@ type showTensor struct {
 	Bytes   int64   `json:"bytes,omitempty"`
 	Weights int64   `json:"weights"`
 	Bits    float64 `json:"bits_per_weight,omitempty"`
+
+	Factored *showFactored `json:"factored,omitempty"`
 }
 
 // representation says in a word how the tensor is stored.
@@ -72,6 +75,8 @@ func (t *showTensor) representation() string {
 		return fmt.Sprintf("%s, 1 picture, %d bits unpacked", t.Codec, 4+t.Planes)
 	case t.Codec == planes.Codec:
 		return fmt.Sprintf("%s, %d pictures, %d bits unpacked", t.Codec, t.Chunks, 4+t.Planes)
+	case t.Factored != nil:
+		return fmt.Sprintf("%s, %s", t.Codec, t.Factored.ranks())
 	case t.Mode == "":
 		return t.Codec
 	}
@@ -153,7 +158,7 @@ func (c *showCmd) lamina(a *app) (*showReport, error) {
 		r.Tensors = append(r.Tensors, t)
 		r.Weights += t.Weights
 	}
-	if err := r.readProvenance(f); err != nil {
+	if err := errors.Join(r.readProvenance(f), r.readEnergy()); err != nil {
 		return nil, err
 	}
 	ctx, stop := a.untilSignal()
@@ -198,6 +203,11 @@ func describe(f *weights.File, t *weights.Tensor) (showTensor, error) {
 	}
 	if s.Weights > 0 {
 		s.Bits = float64(s.Bytes) * 8 / float64(s.Weights)
+	}
+	if t.Codec == decode.FactoredCodec {
+		var err error
+		s.Factored, err = describeFactored(f, t)
+		return s, err
 	}
 	if t.Codec != "rans1" && t.Codec != planes.Codec {
 		return s, nil
@@ -261,6 +271,10 @@ func (r *showReport) print(a *app) {
 		rows = append(rows, []string{"section " + s.Name, "", "", fmt.Sprint(s.Bytes), ""})
 	}
 	table(a.out, rows, 0, 2)
+	if rows := r.factoredTable(); rows != nil {
+		a.printf("\n")
+		table(a.out, rows, 0, 1, 2)
+	}
 	switch {
 	case r.Plan != nil:
 		a.printf("\n%s", r.Plan.String())

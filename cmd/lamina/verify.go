@@ -118,8 +118,12 @@ func (v *verifier) tensor(ctx context.Context, t *weights.Tensor) error {
 	switch t.Codec {
 	case "f32":
 		return v.floats(t)
-	case "rans1", planes.Codec:
-		return v.coded(ctx, t)
+	case "rans1":
+		return v.coded(ctx, t, newStreams)
+	case planes.Codec:
+		return v.coded(ctx, t, newPictures)
+	case decode.FactoredCodec:
+		return v.factored(ctx, t)
 	}
 	return fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
 }
@@ -143,18 +147,49 @@ func (v *verifier) floats(t *weights.Tensor) error {
 	return nil
 }
 
-// coded decodes a matrix, as many chunks at a time as there are workers.
-func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
-	side := make([]byte, t.Spans[0].Len)
-	if err := v.file.ReadSpan(side, t.Spans[0]); err != nil {
-		return err
+// coded decodes a tensor that is one matrix.
+func (v *verifier) coded(ctx context.Context, t *weights.Tensor, open openMatrix) error {
+	rest, err := v.matrix(ctx, t.Spans, t.Rows, t.Cols, open)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d spans too many", len(rest))
 	}
-	m, err := newChunked(t, side)
+	return err
+}
+
+// factored decodes the matrices of a tensor in parts.
+func (v *verifier) factored(ctx context.Context, t *weights.Tensor) error {
+	f, err := factorsOf(v.file, t)
 	if err != nil {
 		return err
 	}
-	if got := len(t.Spans) - 1; got != m.Chunks() {
-		return fmt.Errorf("%d chunks, want %d", got, m.Chunks())
+	rest := t.Spans[1:]
+	for i, s := range f.Shapes() {
+		if len(rest) == 0 {
+			return fmt.Errorf("spans for %d matrices, want %d", i, len(f.Shapes()))
+		}
+		if rest, err = v.matrix(ctx, rest, s[0], s[1], newStreams); err != nil {
+			return fmt.Errorf("matrix %d: %w", i, err)
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%d spans too many", len(rest))
+	}
+	return nil
+}
+
+// matrix decodes the matrix at the front of spans, as many chunks at a time as
+// there are workers, and returns the spans that are left.
+func (v *verifier) matrix(ctx context.Context, spans []weights.Span, rows, cols int, open openMatrix) ([]weights.Span, error) {
+	side := make([]byte, spans[0].Len)
+	if err := v.file.ReadSpan(side, spans[0]); err != nil {
+		return nil, err
+	}
+	m, err := open(rows, cols, side)
+	if err != nil {
+		return nil, err
+	}
+	if got := len(spans) - 1; got < m.Chunks() {
+		return nil, fmt.Errorf("%d chunks, want %d", got, m.Chunks())
 	}
 	for len(v.scratch) < v.workers {
 		v.scratch = append(v.scratch, new(scratch))
@@ -163,14 +198,14 @@ func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
 	for first := 0; first < m.Chunks(); first += v.workers {
 		last := min(first+v.workers, m.Chunks())
 		for i := first; i < last; i++ {
-			s := t.Spans[1+i]
+			s := spans[1+i]
 			buf := slices.Grow(v.bufs[i-first][:0], s.Len+rans.Slack)[:s.Len]
 			v.bufs[i-first] = buf
 			if err := v.file.ReadSpan(buf, s); err != nil {
-				return err
+				return nil, err
 			}
 			if err := m.AttachChunk(i, buf); err != nil {
-				return fmt.Errorf("chunk %d: %w", i, err)
+				return nil, fmt.Errorf("chunk %d: %w", i, err)
 			}
 		}
 		g, ctx := errgroup.WithContext(ctx)
@@ -186,12 +221,12 @@ func (v *verifier) coded(ctx context.Context, t *weights.Tensor) error {
 			})
 		}
 		if err := g.Wait(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	v.report.Decoded += int64(t.Rows) * int64(t.Cols)
+	v.report.Decoded += int64(rows) * int64(cols)
 	v.report.Chunks += m.Chunks()
-	return nil
+	return spans[1+m.Chunks():], nil
 }
 
 // chunked is a coded matrix of any codec.
@@ -208,20 +243,23 @@ type scratch struct {
 	picture planes.Scratch
 }
 
-// newChunked reads the side information of t.
-func newChunked(t *weights.Tensor, side []byte) (chunked, error) {
-	if t.Codec == planes.Codec {
-		m, err := decode.NewPlanes(t.Rows, t.Cols, side)
-		if err != nil {
-			return nil, err
-		}
-		return pictures{m.Planes()}, nil
-	}
-	m, err := decode.NewMatrix(t.Rows, t.Cols, side)
+// openMatrix reads the side information of a matrix.
+type openMatrix func(rows, cols int, side []byte) (chunked, error)
+
+func newStreams(rows, cols int, side []byte) (chunked, error) {
+	m, err := decode.NewMatrix(rows, cols, side)
 	if err != nil {
 		return nil, err
 	}
 	return streams{m.Rans()}, nil
+}
+
+func newPictures(rows, cols int, side []byte) (chunked, error) {
+	m, err := decode.NewPlanes(rows, cols, side)
+	if err != nil {
+		return nil, err
+	}
+	return pictures{m.Planes()}, nil
 }
 
 // pictures checks a matrix of codec "vvc1". The pictures' own hashes are

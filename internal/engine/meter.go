@@ -3,6 +3,8 @@ package engine
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/lamina-llm/lamina/model"
 )
 
 // meter counts the work of products with coded weights. The loop writes,
@@ -14,15 +16,25 @@ type meter struct {
 
 // metered is an operator over coded bytes whose products are counted.
 type metered struct {
-	operator
+	model.Linear
 	m     *meter
 	bytes int64 // that one product decodes
+}
+
+// metered returns op, over the given parts, as an operator whose products are
+// counted.
+func (m *meter) metered(op model.Linear, parts []part) model.Linear {
+	o := &metered{Linear: op, m: m}
+	for k := range parts {
+		o.bytes += parts[k].codedBytes()
+	}
+	return o
 }
 
 // Apply implements model.Linear.
 func (o *metered) Apply(dst, x []float32, n int) error {
 	start := time.Now()
-	err := o.operator.Apply(dst, x, n)
+	err := o.Linear.Apply(dst, x, n)
 	o.m.nanos.Add(int64(time.Since(start)))
 	o.m.bytes.Add(o.bytes)
 	return err

@@ -17,8 +17,9 @@ var _ residency.Source = (*loader.Model)(nil)
 
 // bound is a unit in memory.
 type bound struct {
-	layer llama.Layer
-	op    decode.Operator // the only matrix of a unit that is no layer
+	layer  llama.Layer
+	op     decode.Operator // the only matrix of a unit that is no layer
+	logits model.Linear    // its products
 }
 
 // binder makes operators of coded units.
@@ -37,9 +38,9 @@ func (b *binder) Bind(i int, coded []byte) (*bound, error) {
 		if err := u.parts[k].attach(coded); err != nil {
 			return nil, fmt.Errorf("unit %d: %w", i, err)
 		}
-		ops[k] = &metered{decode.NewCoded(u.parts[k].Matrix, b.ws), b.meter, u.parts[k].codedBytes()}
+		ops[k] = decode.NewCoded(u.parts[k].Matrix, b.ws)
 	}
-	return b.bind(i, ops)
+	return b.bind(i, ops, b.meter.metered)
 }
 
 // Unpack implements residency.Binder: levels decoded once.
@@ -58,16 +59,18 @@ func (b *binder) Unpack(i int, coded, dst []byte) (*bound, error) {
 		}
 		dst, ops[k] = dst[n:], op
 	}
-	return b.bind(i, ops)
+	return b.bind(i, ops, func(op model.Linear, _ []part) model.Linear { return op })
 }
 
-// bind joins the operators of unit i's parts.
-func (b *binder) bind(i int, ops []decode.Operator) (*bound, error) {
+// bind joins the operators of unit i's parts and has each of the results
+// wrapped.
+func (b *binder) bind(i int, ops []decode.Operator, wrap func(op model.Linear, of []part) model.Linear) (*bound, error) {
 	u := &b.units[i]
 	if i >= b.layers {
-		return &bound{op: ops[0]}, nil
+		return &bound{op: ops[0], logits: wrap(ops[0], u.parts)}, nil
 	}
 	var whole [len(layerMatrices)]model.Linear
+	parts := u.parts
 	for k, s := range u.ops {
 		whole[k] = ops[0]
 		if s.factors != nil {
@@ -77,7 +80,8 @@ func (b *binder) bind(i int, ops []decode.Operator) (*bound, error) {
 			}
 			whole[k] = f
 		}
-		ops = ops[s.n:]
+		whole[k] = wrap(whole[k], parts[:s.n])
+		ops, parts = ops[s.n:], parts[s.n:]
 	}
 	return &bound{layer: llama.Layer{
 		AttnNorm: u.attnNorm, QKV: whole[0], Out: whole[1], FFNNorm: u.ffnNorm, GateUp: whole[2], Down: whole[3],
@@ -137,6 +141,6 @@ func (w *storedWeights) AcquireHead(ctx context.Context) (*llama.Head, func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	w.head = llama.Head{Norm: w.norm, Logits: b.op}
+	w.head = llama.Head{Norm: w.norm, Logits: b.logits}
 	return &w.head, release, nil
 }
