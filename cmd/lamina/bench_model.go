@@ -22,6 +22,7 @@ type benchModelCmd struct {
 	KV          string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
 	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
+	Coded       bool        `help:"Keep all weights coded even where there is room to unpack them (regime B)."`
 	JSON        bool        `help:"Print JSON."`
 }
 
@@ -52,7 +53,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	o.Parallel = 1
+	o.Parallel, o.Coded = 1, c.Coded
 	ctx, stop := a.untilSignal()
 	defer stop()
 	start := time.Now()

@@ -37,6 +37,7 @@ type Options struct {
 	Queue       int         // requests that may wait; 0 is 64
 	Speculate   Speculation // guesses checked along with generated tokens; empty is SpeculateAuto
 	KV          KV          // how the KV cache stores numbers; "" is KVAuto
+	Coded       bool        // unpack no weights even where there is room, to measure regime B
 	Logger      *slog.Logger
 
 	NoPrefixCache bool // every request computes its whole prompt
@@ -254,9 +255,11 @@ func (d *draft) make(f *loader.Model, o Options, base int64) error {
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
 	for i := range d.cfg.Layers + 1 {
-		in.Units = append(in.Units, plan.Unit{
-			Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(), Streamable: true,
-		})
+		u := plan.Unit{Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, Streamable: true}
+		if !o.Coded {
+			u.UnpackedBytes = d.units[i].unpackedBytes()
+		}
+		in.Units = append(in.Units, u)
 	}
 	d.embed = false
 	if !d.cfg.Tied {
