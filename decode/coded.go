@@ -3,6 +3,8 @@ package decode
 import (
 	"fmt"
 	"slices"
+
+	"github.com/lamina-llm/lamina/internal/kern"
 )
 
 // Coded is the operator y = W x over coded chunks. Nothing decoded is kept
@@ -100,7 +102,7 @@ func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int)
 // byChunk shares out the chunks of few bands, whose sums of the only vector
 // then wait for each other.
 func (c *Coded) byChunk(dst []float32, a *activations) {
-	m, ws, panels := c.rans, c.ws, c.panels()
+	m, ws := c.rans, c.ws
 	stride := padRows(c.layout.Rows)
 	ws.pool.For(m.Chunks(), func(worker, i int) {
 		w := &ws.worker[worker]
@@ -116,12 +118,11 @@ func (c *Coded) byChunk(dst []float32, a *activations) {
 		}
 	})
 	const block = 4096 // fewer rows are done before a second worker is awake
+	center := a.centers(ws.center, 0)
 	ws.pool.For((c.layout.Rows+block-1)/block, func(_, i int) {
 		r0 := i * block
 		r1 := min(r0+block, c.layout.Rows)
-		for p := range panels {
-			c.accumulate(dst, a, ws.dots[p*stride+r0:], 0, 0, 1, p, r0, r1)
-		}
+		kern.SumPanels(dst[r0:r1], ws.dots[r0:], stride, center, a.scale, c.row[r0:r1])
 	})
 }
 

@@ -155,9 +155,19 @@ func (m *Matrix) ResidentBytes() int64 {
 type activations struct {
 	n     int
 	ld    int       // distance of the vectors of the result
-	q     []int8    // n x padded
+	q     []int8    // n x padded, and room for one panel of full width behind it
 	scale []float32 // n x panels
 	sum   []int32   // n x panels
+}
+
+// centers writes what the level zero of weight 0 adds to every sum of the only
+// vector's panels.
+func (a *activations) centers(dst []int32, zero int32) []int32 {
+	dst = dst[:len(a.sum)]
+	for p, s := range a.sum {
+		dst[p] = zero * s
+	}
+	return dst
 }
 
 // ones makes the sum of a panel's activations a product.
@@ -175,7 +185,7 @@ func (m *Matrix) quantise(ws *Workspace, x []float32, ldx, ldy, n int) *activati
 	padded, panels, cols := m.start[m.panels()], m.panels(), m.layout.Cols
 	a := &ws.acts
 	a.n, a.ld = n, ldy
-	a.q, a.scale, a.sum = ws.q[:n*padded], ws.scale[:n*panels], ws.sum[:n*panels]
+	a.q, a.scale, a.sum = ws.q[:n*padded+tile.MaxWidth], ws.scale[:n*panels], ws.sum[:n*panels]
 	if n == 1 {
 		m.quantiseOne(a, x[:cols], ws.worker[0].x, 0)
 		return a

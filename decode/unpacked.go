@@ -190,10 +190,14 @@ func (u *Unpacked) Apply(dst, x []float32, n int) error {
 
 // apply multiplies the vectors of a.
 func (u *Unpacked) apply(dst []float32, a *activations) error {
+	var center []int32
+	if a.n == 1 {
+		center = a.centers(u.ws.center, u.zero+u.format.bias)
+	}
 	u.ws.pool.For(u.rowBlocks(), func(worker, b int) {
 		w := &u.ws.worker[worker]
 		if a.n == 1 {
-			u.single(dst, a, w, b)
+			u.single(dst, a, center, w, b)
 		} else {
 			u.batch(dst, a, w, b)
 		}
@@ -202,20 +206,24 @@ func (u *Unpacked) apply(dst []float32, a *activations) error {
 }
 
 // single multiplies a row block with the only vector of a.
-func (u *Unpacked) single(dst []float32, a *activations, w *worker, b int) {
+func (u *Unpacked) single(dst []float32, a *activations, center []int32, w *worker, b int) {
 	lo, hi := u.rowRange(b)
-	dots := (*[rowBlock]int32)(w.dots)
 	for p := range u.panels() {
 		c0, c1 := u.columns(p)
-		q := a.q[c0:c1]
-		kern.DotsNibbles(dots[:], u.cells(b, p), q, hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
-		for s := u.outliers(b, p); len(s) >= cellBytes; {
-			var c cell
-			c, s = next(s)
-			row, col, delta := c.split()
-			dots[row] += delta * int32(q[col])
-		}
-		u.accumulate(dst, a, dots[:], u.zero+u.format.bias, 0, 1, p, lo, hi)
+		dots := (*[rowBlock]int32)(w.dots[p*rowBlock:])
+		kern.DotsNibbles(dots[:], u.cells(b, p), a.q[c0:c1], hi-lo, (c1-c0)/tile.Lanes, u.format.Nibbles)
+		addOutliers(dots, u.outliers(b, p), (*[tile.MaxWidth]int8)(a.q[c0:]))
+	}
+	kern.SumPanels(dst[lo:hi], w.dots, rowBlock, center, a.scale, u.row[lo:hi])
+}
+
+// addOutliers adds the products of a panel's cells with the vector q to the
+// sums of its rows. The sizes of the arrays spare it checks.
+func addOutliers(dots *[rowBlock]int32, sparse []byte, q *[tile.MaxWidth]int8) {
+	for len(sparse) >= cellBytes {
+		c := cell(binary.LittleEndian.Uint32(sparse))
+		sparse = sparse[cellBytes:]
+		dots[c&(rowBlock-1)] += int32(c>>14) * int32(q[uint8(c>>6)])
 	}
 }
 

@@ -14,6 +14,7 @@ type Workspace struct {
 	q      []int8
 	scale  []float32
 	sum    []int32
+	center []int32 // per panel, of a single vector
 	dots   []int32
 	mid    []float32 // between the products of a factored matrix
 	err    []error   // per worker, of the running Apply
@@ -85,31 +86,35 @@ func (s Size) PictureBytes(workers int) int64 {
 func (s Size) Bytes(workers int) int64 {
 	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
 	n, w := int64(s.Batch), int64(workers)
-	return n*int64(s.Cols) + n*panels*8 + n*int64(s.Middle)*4 + maxDotCells*4 + s.PictureBytes(workers) +
-		w*(int64(s.Cols)*4+int64(s.ChunkCells)+dotCells*4)
+	return n*int64(s.Cols) + tile.MaxWidth + n*panels*8 + panels*4 + n*int64(s.Middle)*4 + maxDotCells*4 + s.PictureBytes(workers) +
+		w*(int64(s.Cols)*4+int64(s.ChunkCells)+int64(s.dotCells())*4)
 }
 
 // dotCells is the room for the panel sums of one chunk, and for those of one
-// row block and token block.
-const dotCells = max(rans.MaxBandPanels, tokenBlock*rowBlock)
+// row block and token block, or vector.
+func (s Size) dotCells() int {
+	panels := tile.Layout{Rows: 1, Cols: s.Cols}.Panels()
+	return max(rans.MaxBandPanels, tokenBlock*rowBlock, panels*rowBlock)
+}
 
 // NewWorkspace allocates a workspace. The caller has leased Size.Bytes.
 func NewWorkspace(pool Pool, s Size) *Workspace {
 	panels := tile.Layout{Rows: 1, Cols: s.Cols}.Panels()
 	ws := &Workspace{
-		pool:  pool,
-		q:     make([]int8, s.Batch*s.Cols),
-		scale: make([]float32, s.Batch*panels),
-		sum:   make([]int32, s.Batch*panels),
-		dots:  make([]int32, maxDotCells),
-		mid:   make([]float32, s.Batch*s.Middle),
-		err:   make([]error, pool.Workers()),
+		pool:   pool,
+		q:      make([]int8, s.Batch*s.Cols+tile.MaxWidth),
+		scale:  make([]float32, s.Batch*panels),
+		sum:    make([]int32, s.Batch*panels),
+		center: make([]int32, panels),
+		dots:   make([]int32, maxDotCells),
+		mid:    make([]float32, s.Batch*s.Middle),
+		err:    make([]error, pool.Workers()),
 	}
 	ws.worker = make([]worker, pool.Workers())
 	for i := range ws.worker {
 		ws.worker[i] = worker{
 			x:      make([]float32, s.Cols),
-			dots:   make([]int32, dotCells),
+			dots:   make([]int32, s.dotCells()),
 			slab:   make([]uint8, s.ChunkCells),
 			out:    make([][]int32, 0, tile.MaxGroups),
 			levels: make([][]uint8, 0, tile.MaxGroups),

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"time"
 
@@ -23,6 +25,7 @@ type benchModelCmd struct {
 	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
 	Coded       bool        `help:"Keep all weights coded even where there is room to unpack them (regime B)."`
+	CPUProfile  string      `name:"cpu-profile" type:"path" placeholder:"FILE" help:"Write a profile of the measured runs, for go tool pprof."`
 	JSON        bool        `help:"Print JSON."`
 }
 
@@ -70,6 +73,11 @@ func (c *benchModelCmd) Run(a *app) error {
 	if r.Threads == 0 {
 		r.Threads = runtime.GOMAXPROCS(0)
 	}
+	stopProfile, err := profile(c.CPUProfile)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer stopProfile()
 	bar := a.reporter()
 	defer bar.close()
 	measure := func(phase string, tokens int, run func(context.Context, *engine.Model, int) (time.Duration, error)) (float64, error) {
@@ -160,6 +168,26 @@ func benchGen(ctx context.Context, m *engine.Model, n int) (time.Duration, error
 		}
 	}
 	return time.Since(start), nil
+}
+
+// profile samples the processor time of what runs until the returned function
+// is called. An empty path is for none.
+func profile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // median returns the middle of v, which it sorts.

@@ -52,3 +52,30 @@ func (s *Sums) addTo(y []float32, ldy, first int) {
 		}
 	}
 }
+
+// SumPanels adds up what the panels of some rows give for one vector:
+//
+//	y[r] = row[r] * sum over p of float32(d[p*stride+r] - center[p]) * scale[p]
+//
+// in ascending order of p, rounding every operation as [Sums.AddTo] does panel
+// by panel, with Zero*Sum as center. Exact in the same sense. len(y) is the number
+// of rows, len(center) that of panels, at least 1; stride >= len(y).
+func SumPanels(y []float32, d []int32, stride int, center []int32, scale, row []float32) {
+	rows, panels := len(y), len(center)
+	if panels == 0 || stride < rows {
+		panic("kern: no panels, or they overlap")
+	}
+	if rows == 0 {
+		return
+	}
+	d, scale, row = d[:(panels-1)*stride+rows], scale[:panels], row[:rows]
+	done := sumPanelsVectors(y, d, stride, center, scale, row)
+	if y = y[done:]; len(y) == 0 {
+		return
+	}
+	clear(y)
+	for p, c := range center {
+		accumulateCentered(y, d[p*stride+done:][:len(y)], c, scale[p])
+	}
+	mul(y, y, row[done:])
+}

@@ -85,3 +85,80 @@ next:
 	JNZ  token
 	VZEROUPPER
 	RET
+
+// func sumPanelsAVX2(y *float32, d *int32, stride int, center *int32, scale, row *float32, rows, panels int)
+//
+// rows is a multiple of 8, not 0; two vectors of rows at a time while there are.
+// DI y, SI d, R8 4*stride, R9 center, R10 scale, R11 row, CX rows left, R12
+// panels, AX cursor in d, BX panel
+TEXT ·sumPanelsAVX2(SB), NOSPLIT, $0-64
+	MOVQ y+0(FP), DI
+	MOVQ d+8(FP), SI
+	MOVQ stride+16(FP), R8
+	SHLQ $2, R8
+	MOVQ center+24(FP), R9
+	MOVQ scale+32(FP), R10
+	MOVQ row+40(FP), R11
+	MOVQ rows+48(FP), CX
+	MOVQ panels+56(FP), R12
+
+two:
+	CMPQ CX, $16
+	JLT  one
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ SI, AX
+	XORL BX, BX
+
+panel2:
+	VPBROADCASTD (R9)(BX*4), Y4
+	VBROADCASTSS (R10)(BX*4), Y5
+	VMOVDQU (AX), Y2
+	VMOVDQU 32(AX), Y3
+	VPSUBD Y4, Y2, Y2
+	VPSUBD Y4, Y3, Y3
+	VCVTDQ2PS Y2, Y2
+	VCVTDQ2PS Y3, Y3
+	VMULPS Y5, Y2, Y2
+	VMULPS Y5, Y3, Y3
+	VADDPS Y2, Y0, Y0
+	VADDPS Y3, Y1, Y1
+	ADDQ R8, AX
+	INCQ BX
+	CMPQ BX, R12
+	JLT  panel2
+	VMULPS (R11), Y0, Y0
+	VMULPS 32(R11), Y1, Y1
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	ADDQ $64, SI
+	ADDQ $64, DI
+	ADDQ $64, R11
+	SUBQ $16, CX
+	JMP  two
+
+one:
+	TESTQ CX, CX
+	JZ   done
+	VXORPS Y0, Y0, Y0
+	MOVQ SI, AX
+	XORL BX, BX
+
+panel1:
+	VPBROADCASTD (R9)(BX*4), Y4
+	VMOVDQU (AX), Y2
+	VPSUBD Y4, Y2, Y2
+	VCVTDQ2PS Y2, Y2
+	VBROADCASTSS (R10)(BX*4), Y5
+	VMULPS Y5, Y2, Y2
+	VADDPS Y2, Y0, Y0
+	ADDQ R8, AX
+	INCQ BX
+	CMPQ BX, R12
+	JLT  panel1
+	VMULPS (R11), Y0, Y0
+	VMOVUPS Y0, (DI)
+
+done:
+	VZEROUPPER
+	RET

@@ -54,6 +54,39 @@ func TestSums(t *testing.T) {
 	}
 }
 
+// TestSumPanels compares with adding panel after panel.
+func TestSumPanels(t *testing.T) {
+	for _, rows := range []int{1, 7, 8, 9, 16, 24, 31, 64} {
+		for _, panels := range []int{1, 2, 3, 32} {
+			t.Run(fmt.Sprintf("rows=%d/panels=%d", rows, panels), func(t *testing.T) {
+				r := rng(rows*64 + panels)
+				stride := rows + 3*(rows&1)
+				d, center := guarded[int32](t, (panels-1)*stride+rows, true), guarded[int32](t, panels, true)
+				for i := range d {
+					d[i] = int32(r.Uint32()) >> (2 + r.IntN(30))
+				}
+				for i := range center {
+					center[i] = int32(r.IntN(1<<20) - 1<<19)
+				}
+				scale, row := normals(t, r, panels, true), normals(t, r, rows, true)
+				want := make([]float32, rows)
+				for p := range panels {
+					accumulateCenteredGeneric(want, d[p*stride:][:rows], center[p], scale[p])
+				}
+				mulGeneric(want, want, row)
+				cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+					y := guarded[float32](t, rows, true)
+					for i := range y {
+						y[i] = -1
+					}
+					SumPanels(y, d, stride, center, scale, row)
+					wantSame(t, "sums", y, want)
+				})
+			})
+		}
+	}
+}
+
 // BenchmarkSums adds one panel of 64 rows for 128 tokens.
 func BenchmarkSums(b *testing.B) {
 	const rows, n = 64, 128
