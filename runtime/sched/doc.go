@@ -3,8 +3,8 @@
 // Generating one token issues hundreds of loops of 20 to 100 microseconds each,
 // so starting one must cost about a microsecond. The caller is worker 0 and
 // never waits for a worker that has not begun: followers join a loop that is
-// still open and take chunks of it from a shared counter, and the caller only
-// waits for those that joined. On a machine whose cores are busy elsewhere the
+// still open, take chunks of their own part of it and then of the others', and the
+// caller only waits for those that joined. On a machine whose cores are busy elsewhere the
 // caller simply does more of the work itself.
 //
 // Between loops followers spin for some microseconds, less each time that was in

@@ -20,16 +20,24 @@ type Pool struct {
 	// The loop. Written by the caller while state is closed and nobody is
 	// active, read by those who joined.
 	f     func(worker, i int)
-	n     int64
 	chunk int64
 	fail  atomic.Pointer[Panic]
 	done  chan struct{} // the last follower to leave wakes a sleeping caller
 
-	_     [64]byte // the two words below are shared by all; each has its cache line
+	shares []share // one per worker
+
+	_     [64]byte // the word below is shared by all and has its cache line
 	state atomic.Uint64
 	_     [56]byte
-	next  atomic.Int64 // first index that nobody has claimed
-	_     [56]byte
+}
+
+// share is a contiguous part of a loop. Its worker takes it from the front, so
+// that what it reads lies one after another in memory; whoever runs out of work
+// helps with the shares of others.
+type share struct {
+	next atomic.Int64 // first index that nobody has claimed
+	end  int64
+	_    [48]byte
 }
 
 // The state word. The upper half counts loops, so that a follower tells a new
@@ -73,7 +81,7 @@ func New(workers int) *Pool {
 	if workers < 1 || workers > limit {
 		workers = limit
 	}
-	p := &Pool{workers: workers, done: make(chan struct{}, 1)}
+	p := &Pool{workers: workers, done: make(chan struct{}, 1), shares: make([]share, workers)}
 	for w := 1; w < workers; w++ {
 		h := &follower{wake: make(chan struct{}, 1)}
 		p.followers = append(p.followers, h)
@@ -86,8 +94,8 @@ func New(workers int) *Pool {
 func (p *Pool) Workers() int { return p.workers }
 
 // For calls f(worker, i) for every i in [0, n) and returns when all calls have
-// returned. Indices are handed out in ascending chunks to whichever worker is
-// free. worker is in [0, Workers()) and unique among concurrent calls. f must
+// returned. Every worker begins with its own part of the indices, in ascending
+// chunks, and then takes chunks from the parts of others. worker is in [0, Workers()) and unique among concurrent calls. f must
 // not call For or runtime.Goexit. If a call of f panics, indices not yet begun
 // may be left out and For panics with a [*Panic] on the caller's goroutine
 // once all workers are out; the pool stays usable. After Close the caller does
@@ -98,12 +106,19 @@ func (p *Pool) For(n int, f func(worker, i int)) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.f, p.n = f, int64(n)
+	p.f = f
 	// An eighth of a fair share at a time: few claims, short tails.
 	p.chunk = max(1, int64(n/(8*p.workers)))
-	p.next.Store(0)
 	s := p.state.Load()
 	alone := n == 1 || len(p.followers) == 0 || s&stopped != 0
+	parts := p.workers
+	if alone {
+		parts = 1
+	}
+	for w := range p.shares {
+		p.shares[w].next.Store(int64(n * min(w, parts) / parts))
+		p.shares[w].end = int64(n * min(w+1, parts) / parts)
+	}
 	if alone {
 		p.work(0)
 	} else {
@@ -131,17 +146,19 @@ func (p *Pool) work(worker int) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.fail.CompareAndSwap(nil, &Panic{Value: v, Stack: debug.Stack()})
-			p.next.Store(p.n) // a claim of the same moment may still run
+			for w := range p.shares {
+				p.shares[w].next.Store(p.shares[w].end) // a claim of the same moment may still run
+			}
 		}
 	}()
-	n, chunk, f := p.n, p.chunk, p.f
-	for {
-		from := p.next.Add(chunk) - chunk
-		if from >= n {
-			return
-		}
-		for i := from; i < min(from+chunk, n); i++ {
-			f(worker, int(i))
+	chunk, f := p.chunk, p.f
+	for k := range p.shares {
+		own := &p.shares[(worker+k)%len(p.shares)]
+		for own.next.Load() < own.end {
+			from := own.next.Add(chunk) - chunk
+			for i := from; i < min(from+chunk, own.end); i++ {
+				f(worker, int(i))
+			}
 		}
 	}
 }
