@@ -34,6 +34,7 @@ type Slab struct {
 	n     int
 	slack int
 	lease *budget.Lease
+	in    *Region // nil: the block is a mapping of its own
 }
 
 // Alloc leases and allocates n zeroed bytes for purpose p. Up to slack bytes
@@ -49,13 +50,18 @@ func Alloc(l *budget.Ledger, p budget.Purpose, n, slack int) (*Slab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("arena: %w", err)
 	}
-	s := &Slab{n: n, slack: slack, lease: lease, mem: []byte{}}
+	mem := []byte{}
 	if size > 0 {
-		if s.mem, err = mapPages(int(size)); err != nil {
+		if mem, err = mapPages(int(size)); err != nil {
 			lease.Release()
 			return nil, fmt.Errorf("arena: allocating %s for %v: %w", budget.FormatSize(size), p, err)
 		}
 	}
+	return newSlab(mem, n, slack, lease, p), nil
+}
+
+func newSlab(mem []byte, n, slack int, lease *budget.Lease, p budget.Purpose) *Slab {
+	s := &Slab{n: n, slack: slack, lease: lease, mem: mem}
 	if invariants {
 		runtime.SetFinalizer(s, func(s *Slab) {
 			if s.mem != nil {
@@ -63,7 +69,7 @@ func Alloc(l *budget.Ledger, p budget.Purpose, n, slack int) (*Slab, error) {
 			}
 		})
 	}
-	return s, nil
+	return s
 }
 
 // Bytes returns the n bytes of the slab, with the slack as extra capacity; nil
@@ -115,7 +121,9 @@ func (s *Slab) Free() {
 	if s.mem == nil {
 		return
 	}
-	if len(s.mem) > 0 {
+	if s.in != nil {
+		s.in.drop(s.mem)
+	} else if len(s.mem) > 0 {
 		unmapPages(s.mem)
 	}
 	s.mem = nil

@@ -136,3 +136,52 @@ func TestConcurrentFree(t *testing.T) {
 		t.Errorf("left over: %+v", st)
 	}
 }
+
+// Slabs of a region lie side by side, are leased one by one, and outlive its end.
+func TestRegion(t *testing.T) {
+	page := arena.PageSize()
+	l := budget.New(1 << 20)
+	r, err := arena.Reserve(int64(6*page), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if used := l.Stats().Used; used != 0 {
+		t.Errorf("an empty region leases %d bytes", used)
+	}
+	var slabs []*arena.Slab
+	for _, n := range []int{page, 2*page - 5, 3*page - 100, 10} { // the last does not fit
+		s, err := r.Alloc(l, budget.Coded, n, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range s.Bytes() {
+			s.Bytes()[i] = byte(n)
+		}
+		slabs = append(slabs, s)
+	}
+	if used, want := l.Stats().Used, int64(8*page); used != want {
+		t.Errorf("%d bytes leased, want %d", used, want)
+	}
+	if _, err := r.Alloc(l, budget.Coded, 1<<20, 0); !errors.Is(err, budget.ErrOverBudget) {
+		t.Errorf("over the ledger's limit: %v", err)
+	}
+	slabs[1].Free()
+	r.Close()
+	r.Close()
+	for i, s := range slabs {
+		for k, b := range s.Bytes() {
+			if b != byte(len(s.Bytes())) {
+				t.Fatalf("slab %d byte %d is %d", i, k, b)
+			}
+		}
+		s.Free()
+		s.Free()
+	}
+	if st := l.Stats(); st.Used != 0 || st.Leases != 0 {
+		t.Errorf("after Free: %+v", st)
+	}
+	if _, err := arena.Reserve(-1, false); err == nil {
+		t.Error("a region of negative size")
+	}
+	(*arena.Region)(nil).Close()
+}

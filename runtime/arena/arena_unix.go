@@ -4,6 +4,16 @@ package arena
 
 import "golang.org/x/sys/unix"
 
+// regions says that untouched pages of a mapping occupy nothing.
+const regions = true
+
+// protect makes a use of freed memory in a region fault, where that is wanted.
+func protect(mem []byte) {
+	if invariants {
+		_ = unix.Mprotect(mem, unix.PROT_NONE)
+	}
+}
+
 // mapPages returns size zeroed bytes of private anonymous memory; size is a
 // positive multiple of the page size.
 func mapPages(size int) ([]byte, error) {

@@ -66,6 +66,10 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 		}
 		staging <- slab
 	}
+	region, err := s.reserve(plan.Unpacked)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(len(staging))
 	for _, i := range units {
@@ -73,7 +77,7 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 			buf := <-staging
 			defer func() { staging <- buf }()
 			coded := buf.Bytes()[:p.Units[i].CodedBytes]
-			slab, err := s.alloc(budget.Unpacked, p.Units[i].UnpackedBytes)
+			slab, err := region.Alloc(s.o.Ledger, budget.Unpacked, int(p.Units[i].UnpackedBytes), int(p.Slack))
 			if err != nil {
 				return s.errorf(i, "allocating", err)
 			}
@@ -91,11 +95,15 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 }
 
 func (s *Store[T]) loadPinned(ctx context.Context) error {
+	region, err := s.reserve(plan.Pinned)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(s.o.Workers)
 	for _, i := range s.placed(plan.Pinned) {
 		g.Go(func() error {
-			slab, err := s.alloc(budget.Coded, s.o.Plan.Units[i].CodedBytes)
+			slab, err := region.Alloc(s.o.Ledger, budget.Coded, int(s.o.Plan.Units[i].CodedBytes), int(s.o.Plan.Slack))
 			if err != nil {
 				return s.errorf(i, "allocating", err)
 			}
@@ -110,6 +118,21 @@ func (s *Store[T]) loadPinned(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// reserve makes the address space in which the units of one placement lie side
+// by side. It lasts as long as its slabs.
+func (s *Store[T]) reserve(place plan.Placement) (*arena.Region, error) {
+	var n int64
+	for _, i := range s.placed(place) {
+		n += s.o.Plan.Units[i].Resident
+	}
+	region, err := arena.Reserve(n, s.o.HugePages)
+	if err != nil {
+		return nil, fmt.Errorf("residency: %w", err)
+	}
+	s.regions = append(s.regions, region)
+	return region, nil
 }
 
 // alloc allocates n bytes and the plan's slack. Sizes come from a plan that

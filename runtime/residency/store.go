@@ -21,6 +21,7 @@ type Store[T any] struct {
 	order    []int         // streamed units in visiting order
 	ahead    []int         // by unit: position in order of the first streamed unit from there on, around the loop
 	slots    []*arena.Slab
+	regions  []*arena.Region
 
 	cancel   context.CancelFunc // stops the read-ahead
 	wg       sync.WaitGroup     // the read-ahead
@@ -309,6 +310,9 @@ func (s *Store[T]) freeAll() {
 	}
 	for _, slab := range s.slots {
 		slab.Free()
+	}
+	for _, region := range s.regions {
+		region.Close()
 	}
 	s.free, s.queue = nil, nil
 }
