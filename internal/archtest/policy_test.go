@@ -18,7 +18,7 @@ const ours = `
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
 	  runtime/budget, runtime/sched,
-	  internal/builtin, internal/hub, internal/archtest, e2e/soak;
+	  internal/builtin, internal/hub, bench/randomgguf, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
