@@ -103,23 +103,29 @@ type packer struct {
 	weights int64 // of the source model
 }
 
-// Run packs src into a new file at path.
-func Run(ctx context.Context, src *source.Source, path string, o Options) (*Report, error) {
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
+// newPacker lists what there is to do; o is valid.
+func newPacker(src *source.Source, o Options) *packer {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	start := time.Now()
 	p := &packer{src: src, cfg: src.Config(), opt: o}
 	for _, t := range src.Tensors() {
 		p.weights += int64(t.Rows) * int64(t.Cols)
 	}
 	p.mats = p.matrices()
+	return p
+}
+
+// Run packs src into a new file at path.
+func Run(ctx context.Context, src *source.Source, path string, o Options) (*Report, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	p := newPacker(src, o)
 	if o.Calibrate != nil {
 		if err := p.calibrate(ctx); err != nil {
 			return nil, err

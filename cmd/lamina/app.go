@@ -36,6 +36,7 @@ type cli struct {
 	Verify  verifyCmd  `cmd:"" help:"Check every byte of a .lamina file and decode all of it."`
 	Pull    pullCmd    `cmd:"" help:"Download a model from a Hugging Face hub or a URL."`
 	Eval    evalCmd    `cmd:"" help:"Measure the perplexity of a text, and the distance from the source model."`
+	Lowrank lowrankCmd `cmd:"" help:"Compare ways to replace the matrices of a checkpoint by factors."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed and memory."`
 	VVC     vvcCmd     `cmd:"" name:"vvc" help:"Decode and encode H.266 streams."`
 	Version versionCmd `cmd:"" help:"Print version and processor."`

@@ -68,8 +68,10 @@ func (c *packCmd) Run(a *app) error {
 	o.Progress = func(p pack.Progress) {
 		bar.show(step{Phase: p.Phase, Item: p.Tensor, Done: p.Done, Total: p.Total})
 	}
-	if o.Calibrate, err = c.calibration(src); err != nil {
-		return err
+	if c.Text != "" {
+		if o.Calibrate, err = calibration(src, c.Text, c.Tokens); err != nil {
+			return err
+		}
 	}
 	r, err := pack.Run(ctx, src, c.Output, o)
 	bar.close()
@@ -101,24 +103,21 @@ func (c *packCmd) Run(a *app) error {
 // maxCalibration bounds the calibration text that is read, in bytes.
 const maxCalibration = 64 << 20
 
-// calibration reads and tokenises the calibration text; nil without one.
-func (c *packCmd) calibration(src *source.Source) (*pack.Calibration, error) {
-	if c.Text == "" {
-		return nil, nil
-	}
+// calibration reads and tokenises a calibration text: a file, or "default".
+func calibration(src *source.Source, path string, tokens int) (*pack.Calibration, error) {
 	text, name := calib.Default(), "default"
-	if c.Text != "default" {
-		f, err := os.Open(c.Text)
+	if path != "default" {
+		f, err := os.Open(path)
 		if err != nil {
 			return nil, fmt.Errorf("pack: calibration text: %w", err)
 		}
 		defer f.Close()
 		// About 16 bytes a token are plenty.
-		data, err := io.ReadAll(io.LimitReader(f, int64(min(c.Tokens, maxCalibration/16))*16))
+		data, err := io.ReadAll(io.LimitReader(f, int64(min(tokens, maxCalibration/16))*16))
 		if err != nil {
 			return nil, fmt.Errorf("pack: calibration text: %w", err)
 		}
-		text, name = strings.ToValidUTF8(string(data), ""), filepath.Base(c.Text)
+		text, name = strings.ToValidUTF8(string(data), ""), filepath.Base(path)
 	}
 	tok, err := src.Tokenizer()
 	if err != nil {
@@ -126,9 +125,9 @@ func (c *packCmd) calibration(src *source.Source) (*pack.Calibration, error) {
 	}
 	ids, err := tok.Encode(text, token.EncodeOptions{ParseSpecial: true})
 	if err != nil {
-		return nil, fmt.Errorf("pack: calibration text %s: %w", c.Text, err)
+		return nil, fmt.Errorf("pack: calibration text %s: %w", path, err)
 	}
-	return &pack.Calibration{Name: name, Tokens: ids[:min(len(ids), c.Tokens)]}, nil
+	return &pack.Calibration{Name: name, Tokens: ids[:min(len(ids), tokens)]}, nil
 }
 
 // checkOutput refuses, before the work and not after it, an output that exists

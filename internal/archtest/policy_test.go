@@ -52,6 +52,10 @@ const ours = `
 	# Measurements of the codec alone.
 	internal/cpu, internal/tile, decode/rans, pack/quant < internal/codecbench;
 
+	# What low rank does to a model, in float32.
+	internal/kern, internal/source, internal/eval, lowrank, model, model/kv, model/llama, pack, runtime/sched
+	< internal/lowrankbench;
+
 	# Requests come in. The server knows requests and events, no weights.
 	model < server;
 	model, server < server/servertest;
@@ -64,7 +68,7 @@ const ours = `
 	< internal/engine;
 
 	# Programs.
-	internal/builtin, internal/codecbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
+	internal/builtin, internal/codecbench, internal/lowrankbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
 	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, pack/report, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
@@ -108,7 +112,7 @@ const outside = `
 	gonum.org/v1/gonum/... < lowrank, pack;
 	gonum.org/v1/plot/... < pack/report;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
-	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, pack, server, cmd/lamina;
+	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/lowrankbench, pack, server, cmd/lamina;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
 	< weights, runtime/arena, runtime/budget, internal/hub, server, cmd/lamina;
 `
