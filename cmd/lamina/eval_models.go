@@ -12,6 +12,7 @@ import (
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/model/token"
 	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
 	"github.com/lamina-llm/lamina/weights"
 )
 
@@ -44,27 +45,25 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 		return m, err
 	}
 	o.Parallel = 1
-	own := o
+	own, need, limit := o, int64(0), int64(0)
 	if c.Reference != "" {
-		need, err := engine.ReferenceBytes(c.Reference, o)
-		if err != nil {
+		if need, err = engine.ReferenceBytes(c.Reference, o); err != nil {
 			return m, fmt.Errorf("eval: reference: %w", err)
 		}
 		if own.RAM == 0 {
 			own.RAM = budget.DetectLimit().Bytes
 		}
-		if need >= own.RAM {
-			return m, fmt.Errorf("eval: the reference takes %s beside the model: %s are too little", budget.FormatSize(need), budget.FormatSize(own.RAM))
-		}
-		own.RAM -= need
+		limit = own.RAM
+		own.RAM = max(limit-need, 1) // 0 would be no limit
 	}
 	open := engine.Open
 	if isCheckpoint(c.Path) {
 		open, own.Round = engine.OpenSource, source.Rounding(c.Round)
 	}
 	if m.model, err = open(ctx, c.Path, own); err != nil {
-		if c.Reference != "" {
-			err = fmt.Errorf("beside a reference: %w", err)
+		var small *plan.TooSmallError
+		if need > 0 && errors.As(err, &small) { // name a budget for both
+			err = fmt.Errorf("eval: model and reference: %w", &plan.TooSmallError{Budget: limit, MinBudget: small.MinBudget + need})
 		}
 		return m, err
 	}

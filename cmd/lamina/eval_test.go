@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -84,6 +85,24 @@ func TestEvalReference(t *testing.T) {
 	}
 }
 
+// TestEvalReferenceRAM: too small a budget is refused with one that works for
+// both models, whatever the first is.
+func TestEvalReferenceRAM(t *testing.T) {
+	for _, model := range []string{"tiny", "tiny.lamina"} {
+		args := []string{"eval", fixture(t, model), "--text", fixture(t, "text.txt"), "--tokens", "100", "--window", "50", "--reference", fixture(t, "tiny"), "--progress", "none"}
+		status, _, errs := run(t, append(args, "--ram", "5MiB")...)
+		_, rest, _ := strings.Cut(errs, "at least ")
+		var mib int
+		if _, err := fmt.Sscan(rest, &mib); err != nil || status != 1 {
+			t.Fatalf("status %d, %s", status, errs)
+		}
+		// The test itself has grown since then; a program would not.
+		if status, _, errs := run(t, append(args, "--ram", fmt.Sprintf("%dMiB", mib+64))...); status != 0 {
+			t.Errorf("%s: %d MiB: %s", model, mib, errs)
+		}
+	}
+}
+
 func TestEvalTexts(t *testing.T) {
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "a, b.txt"), filepath.Join(dir, "second.txt")
@@ -147,7 +166,7 @@ func TestEvalRefuses(t *testing.T) {
 		{"eval MODEL --window 64 --text " + empty, "lamina: eval: text " + empty + " has 0 tokens, want at least 2\n"},
 		{"eval MODEL --window 64 --text " + short + " --text " + empty, "lamina: eval: text " + empty + " has 0 tokens, want at least 2\n"},
 		{"eval MODEL --window 64 --text " + short + " --reference " + dir, "lamina: eval: reference: source: " + dir + ": broken checkpoint: "},
-		{"eval MODEL --window 64 --text " + short + " --reference TINY --ram 1MiB", "lamina: eval: the reference takes "},
+		{"eval MODEL --window 64 --text " + short + " --reference TINY --ram 1MiB", "lamina: eval: model and reference: plan: 1 MiB cannot hold this model: at least "},
 		{"eval MODEL --window 64 --text " + spaced + " --reference " + other, "lamina: eval: text " + spaced + " is 2 tokens for the model and 3 other ones for the reference " + other + ": they are not of the same model\n"},
 		{"eval " + storyteller + " --window 64 --text " + short + " --reference TINY", "lamina: eval: " + storyteller + " has a vocabulary of 8192 tokens and the reference "},
 	} {

@@ -33,6 +33,7 @@ type packCmd struct {
 type packReport struct {
 	Path string `json:"path"`
 	*pack.Report
+	Peak int64 `json:"peak_rss_bytes"` // of the process
 }
 
 // Run packs a checkpoint.
@@ -78,20 +79,21 @@ func (c *packCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	peak := budget.PeakRSS() // before a report measures anything
 	if c.Report != "" {
 		if err := c.reportFlags.write(ctx, a, c, r); err != nil {
 			return fmt.Errorf("pack: %s is packed, but there is no report: %w", c.Output, err)
 		}
 	}
 	if c.JSON {
-		return a.json(packReport{c.Output, r})
+		return a.json(packReport{c.Output, r, peak})
 	}
 	least, most := r.Tensors[0].Error, r.Tensors[0].Error
 	for _, t := range r.Tensors {
 		least, most = min(least, t.Error), max(most, t.Error)
 	}
-	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s\n",
-		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds)
+	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s, peak memory %s\n",
+		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds, budget.FormatSize(peak))
 	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
 	if c.Report != "" {
 		a.printf("report: %s\n", c.Report)
