@@ -18,7 +18,7 @@ const ours = `
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
 	  runtime/budget, runtime/sched,
-	  internal/builtin, internal/hub, bench/randomgguf, internal/archtest, e2e/soak;
+	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
@@ -110,7 +110,7 @@ const outside = `
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;
 	gonum.org/v1/gonum/... < lowrank, pack;
-	gonum.org/v1/plot/... < pack/report;
+	gonum.org/v1/plot/... < pack/report, bench/plot;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
 	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/lowrankbench, pack, server, cmd/lamina;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
