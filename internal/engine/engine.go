@@ -163,7 +163,9 @@ func (e *Engine) nudge() {
 // loop is the engine's goroutine.
 func (e *Engine) loop() {
 	defer close(e.done)
+	keep := keeper{limit: e.m.ledger.Limit()}
 	for {
+		keep.keep(time.Now())
 		e.reap()
 		e.admit()
 		if e.ctx.Err() != nil || e.finished() {

@@ -321,9 +321,12 @@ func (d *draft) activations(threads int) int64 {
 }
 
 // processBytes is what the process occupies already: program, runtime,
-// tokenizer, side information.
+// tokenizer, side information. Of the program it counts what serving needs.
 func processBytes() int64 {
 	debug.FreeOSMemory()
+	if budget.TrimProgram() > 0 {
+		return budget.RSS() + programReserve
+	}
 	return budget.RSS()
 }
 
