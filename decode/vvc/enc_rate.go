@@ -12,9 +12,24 @@ var binCost = func() (t [256]float32) {
 
 // cost returns the bits that bin b takes with context model m, going by its slow estimate: decisions that followed the
 // noise of the fast one would reinforce it.
-func (m *contextModel) cost(b int) float32 {
-	p := uint8(m.slow >> 6)
-	return binCost[p^uint8(-b)]
+func (m *contextModel) cost(b int) float32 { return binCost[uint8(m.slow>>6)^uint8(-b)] }
+
+// Zeros of the quantiser without even multiples are narrow. Where costs follow from decisions and decisions from costs, they
+// die out: a zero that is rare is expensive, and then rarer. The search ends with one bit a sample that only tells signs.
+// So zeros are taken to be at least nearly as likely as next to the zeros of the other quantiser, in the same context.
+const (
+	oddZeroShare  = 0.45 // of the other quantiser's probability
+	oddZeroWeight = 0.4  // of that share where it is more than the model says
+)
+
+// oddZero returns the probability of a one, in 256 steps, that the search assumes for a significance flag with context model
+// m of the odd quantiser; even is the model of the same context of the other one.
+func oddZero(m, even *contextModel) uint8 {
+	zero, share := 16383-int(m.slow), int(oddZeroShare*float64(16383-int(even.slow)))
+	if zero < share {
+		zero += int(oddZeroWeight * float64(share-zero))
+	}
+	return uint8((16383 - zero) >> 6)
 }
 
 // remainderLimit bounds the remainders whose lengths are tabulated.
@@ -54,10 +69,14 @@ func (r *rateTable) load(models *[numContexts]contextModel, w, h int) {
 		for i := range r.subblock {
 			r.subblock[i][b] = models[ctxSubblockLuma+i].cost(b)
 		}
-		for set, base := range residualContexts[0].sig {
-			for i := range r.sig[set] {
-				r.sig[set][i][b] = models[base+i].cost(b)
+	}
+	for set, base := range residualContexts[0].sig {
+		for i := range r.sig[set] {
+			one := uint8(models[base+i].slow >> 6)
+			if set > 0 {
+				one = oddZero(&models[base+i], &models[residualContexts[0].sig[0]+i])
 			}
+			r.sig[set][i] = [2]float32{binCost[one], binCost[^one]}
 		}
 	}
 	for i := range r.level {

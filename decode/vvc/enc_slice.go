@@ -51,7 +51,7 @@ func (e *sliceEncoder) encode(s *sps, p *pps, qp int, src []uint16, width, heigh
 }
 
 // lagrangian is the slope of distortion against rate at which levels are chosen, in squared quantiser steps a bit.
-const lagrangian = 0.25
+const lagrangian = 0.35
 
 // codingTree codes a node and what is below it: blocks as large as transforms are, smaller ones only along the border.
 func (e *sliceEncoder) codingTree(n treeNode) {
