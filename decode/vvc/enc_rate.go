@@ -45,13 +45,6 @@ var remainderLength = func() (t [4][remainderLimit]float32) {
 	return t
 }()
 
-func remainderCost(v int32, rice uint8) float32 {
-	if v < remainderLimit {
-		return remainderLength[rice&3][v&(remainderLimit-1)]
-	}
-	return float32(remainderBits(int(v), int(rice)))
-}
-
 // rateTable holds what luma residual syntax costs with the context models of one moment, in bits.
 type rateTable struct {
 	cbf      [2]float32

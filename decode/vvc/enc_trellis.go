@@ -15,6 +15,7 @@ type trellis struct {
 	scaled [32 * 32]float32
 
 	lambda    float32
+	cost      float32                    // of the last choice
 	remainder [4][remainderLimit]float32 // costs of small remainders by Rice parameter
 }
 
@@ -256,6 +257,7 @@ func (t *trellis) trace(cur, n int, zero float32, levels []int32) bool {
 			s, best = i, c
 		}
 	}
+	t.cost = best
 	if s < 0 {
 		return false
 	}
@@ -318,21 +320,20 @@ func (t *trellis) step(cur, i, diag int, inferable bool, start float32, n int) {
 			if k1 < 4 {
 				cost0, cost1 = base+rates[k0&3], base+rates[k1&3]
 			} else {
-				rem := &t.remainder[riceParam[min(max(sum-20, 0), 31)]&3]
-				cost1 = base + rates[4+k1&1] + t.rest((k1-4)>>1, rem)
+				rice := riceParam[min(max(sum-20, 0), 31)]
+				cost1 = base + rates[4+k1&1] + t.rest((k1-4)>>1, rice)
 				if k0 < 4 {
 					cost0 = base + rates[k0]
 				} else {
-					cost0 = base + rates[4+k0&1] + t.rest((k0-4)>>1, rem)
+					cost0 = base + rates[4+k0&1] + t.rest((k0-4)>>1, rice)
 				}
 			}
 		} else {
 			rice := riceParam[min(sum, 31)]
-			rem := &t.remainder[rice&3]
-			zeroCost = base + t.rest(bypassCode(0, rice, uint32(s)), rem)
+			zeroCost = base + t.rest(bypassCode(0, rice, uint32(s)), rice)
 			base += t.lambda
-			cost0 = base + t.rest(bypassCode(k0, rice, uint32(s)), rem)
-			cost1 = base + t.rest(bypassCode(k1, rice, uint32(s)), rem)
+			cost0 = base + t.rest(bypassCode(k0, rice, uint32(s)), rice)
+			cost1 = base + t.rest(bypassCode(k1, rice, uint32(s)), rice)
 		}
 		zeroCost += zeroDist
 		if k0 == 0 {
@@ -366,7 +367,7 @@ func (t *trellis) step(cur, i, diag int, inferable bool, start float32, n int) {
 			if k < 4 {
 				v += t.rates.level[0][k]
 			} else {
-				v += t.rates.level[0][4+k&1] + t.rest((k-4)>>1, &t.remainder[0])
+				v += t.rates.level[0][4+k&1] + t.rest((k-4)>>1, 0)
 			}
 			next := k & 1 << 1
 			if v < cost[next] {
@@ -416,11 +417,10 @@ func (t *trellis) step(cur, i, diag int, inferable bool, start float32, n int) {
 	}
 }
 
-// rest returns the cost of a remainder whose tabulated costs are rem.
-func (t *trellis) rest(v int32, rem *[remainderLimit]float32) float32 {
+// rest returns the cost of a remainder.
+func (t *trellis) rest(v int32, rice uint8) float32 {
 	if v < remainderLimit {
-		return rem[v&(remainderLimit-1)]
+		return t.remainder[rice&3][v&(remainderLimit-1)]
 	}
-	// Beyond the table the code grows with the logarithm; the Rice parameter hardly matters.
-	return rem[remainderLimit-1] + 2*t.lambda*float32(log2(int(v)/(remainderLimit-1)))
+	return t.lambda * float32(remainderBits(int(v), int(rice)))
 }
