@@ -84,6 +84,16 @@ func (s *serving) planned(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	// The server's metrics and the engine's must not clash, which is logged.
+	metrics, err := http.Get(root + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer metrics.Body.Close()
+	text, err := io.ReadAll(metrics.Body)
+	if err != nil || strings.Contains(s.err.String(), "gathered") || !strings.Contains(string(text), "\nvllm:num_requests_running 0\n") {
+		t.Errorf("metrics: %v, log %s, %s", err, s.err.String(), text)
+	}
 	var p struct {
 		Title  string `json:"title"`
 		Budget int64  `json:"budget_bytes"`
