@@ -56,7 +56,7 @@ func pictures(t *testing.T, window, outside int) *decode.Matrix {
 // unpacked, in full width and in a window, on every tier and pool: all equal
 // bit for bit, and what float64 arithmetic with the samples gives.
 func TestPictures(t *testing.T) {
-	m := pictures(t, 3, 214)
+	m := pictures(t, 3, 183)
 	rows, cols := m.Dims()
 	w := make([]float32, rows*cols)
 	var s planes.Scratch
@@ -92,7 +92,7 @@ func TestPictures(t *testing.T) {
 // TestPicturesWindow shows that a window that leaves out what it announces gives
 // the same products, and that one more is an error.
 func TestPicturesWindow(t *testing.T) {
-	m := pictures(t, 3, 214)
+	m := pictures(t, 3, 183)
 	rows, cols := m.Dims()
 	x := make([]float32, cols)
 	for i := range x {
@@ -113,10 +113,10 @@ func TestPicturesWindow(t *testing.T) {
 	if got, err := apply(pictures(t, 3, 2000)); err != nil || !slices.Equal(got, want) {
 		t.Errorf("more announced than there are: %v", err)
 	}
-	for _, outside := range []int{0, 213} {
+	for _, outside := range []int{0, 182} {
 		m := pictures(t, 3, outside)
 		if _, err := apply(m); !errors.Is(err, planes.ErrCorrupt) {
-			t.Errorf("%d samples announced to be outside, of 214: %v", outside, err)
+			t.Errorf("%d samples announced to be outside, of 183: %v", outside, err)
 		}
 		y := make([]float32, rows)
 		if err := decode.NewCoded(m, workspace(m, 1, model.Serial{})).Apply(y, x, 1); outside == 0 && !errors.Is(err, planes.ErrCorrupt) {

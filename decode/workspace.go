@@ -67,7 +67,7 @@ func (s *Size) Grow(m *Matrix) {
 		s.ChunkCells = max(s.ChunkCells, padRows(r1-r0)*(c1-c0))
 	}
 	if m.planes != nil {
-		w, h := m.planes.PictureSize(0)
+		w, h := m.planes.PictureSize()
 		s.Pixels = max(s.Pixels, w*h)
 	}
 }

@@ -50,15 +50,12 @@ func (m *Matrix) Block(int) (p0, p1 int) { return 0, m.layout.Panels() }
 // Chunks returns the number of pictures.
 func (m *Matrix) Chunks() int { return m.Bands() }
 
-// PictureSize returns the size in samples of the picture of band b: its columns
-// and rows, each rounded up to a multiple of 8.
-func (m *Matrix) PictureSize(b int) (width, height int) {
-	r0, r1 := m.Band(b)
-	return PictureSize(r1-r0, m.layout.Cols)
-}
+// PictureSize returns the size in samples of every picture: its columns and
+// the rows of a band, also of the last, each rounded up to a multiple of 8.
+func (m *Matrix) PictureSize() (width, height int) { return PictureSize(m.side.Band, m.layout.Cols) }
 
-// PictureSize returns the size in samples of the picture of a band.
-func PictureSize(rows, cols int) (width, height int) { return pad(cols, 8), pad(rows, 8) }
+// PictureSize returns the size in samples of the pictures of a matrix.
+func PictureSize(band, cols int) (width, height int) { return pad(cols, 8), pad(band, 8) }
 
 // Attach sets the byte streams of all pictures, which the matrix borrows until
 // the next Attach.
@@ -115,16 +112,18 @@ func (m *Matrix) Decode(b int, s *Scratch) (*Picture, error) {
 		return nil, fmt.Errorf("planes: picture %d is not attached", b)
 	}
 	r0, r1 := m.Band(b)
-	if err := s.Decode(stream, r1-r0, m.layout.Cols); err != nil {
+	w, h := m.PictureSize()
+	pic, err := s.Decode(stream, w, h, r1-r0, m.layout.Cols)
+	if err != nil {
 		return nil, fmt.Errorf("picture %d: %w", b, err)
 	}
-	return &s.picture, nil
+	return pic, nil
 }
 
-// Decode decodes the only picture of stream, which must have the size of a band
-// of rows x cols, into s.
-func (s *Scratch) Decode(stream []byte, rows, cols int) error {
-	w, h := PictureSize(rows, cols)
+// Decode decodes the only picture of stream, which must have w x h samples, of
+// which the first rows x cols are wanted. The picture belongs to s and is valid
+// until its next use.
+func (s *Scratch) Decode(stream []byte, w, h, rows, cols int) (*Picture, error) {
 	// Encoders may code whole blocks of up to 64 and crop them.
 	o := vvc.Options{MaxPixels: pad(w, 64) * pad(h, 64), MaxFrames: 1}
 	if s.decoder == nil {
@@ -142,11 +141,11 @@ func (s *Scratch) Decode(stream []byte, rows, cols int) error {
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	case frames != 1:
-		return corrupt("%d pictures in a stream, want 1", frames)
+		return nil, corrupt("%d pictures in a stream, want 1", frames)
 	}
-	return nil
+	return &s.picture, nil
 }
 
 // set takes the luma samples of f. More than 8 bits are rounded to 8.
