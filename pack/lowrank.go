@@ -48,7 +48,10 @@ const Turns = 10
 // values, after running src over the calibration text if there is one. Of o it
 // takes Workers, Calibrate and Progress.
 func NewLowRank(ctx context.Context, src *source.Source, o Options) (*LowRank, error) {
-	p := newPacker(src, o)
+	p, err := newPacker(src, o)
+	if err != nil {
+		return nil, err
+	}
 	if c := p.opt.Calibrate; c != nil {
 		if len(c.Tokens) < minCalibration {
 			return nil, fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(c.Tokens), minCalibration)

@@ -28,6 +28,8 @@ type matrix struct {
 	sample sample
 	curve  map[int]float64 // log2(step) * 4 -> bits per weight
 
+	pictures *pictureFit // nil unless coded as pictures
+
 	gram     *triangle // of the inputs; nil without calibration
 	feedback *feedback // what gram becomes
 }
@@ -54,7 +56,7 @@ const qkvBits = 0.5
 const foldPower = 0.5
 
 // matrices lists what is coded, in the order of the file.
-func (p *packer) matrices() []*matrix {
+func (p *packer) matrices() ([]*matrix, error) {
 	c := p.cfg
 	new := func(name string, rows, cols int, weigh float64, norm string, parts ...string) *matrix {
 		m := &matrix{name: name, parts: parts, rows: rows, cols: cols, weigh: weigh, norm: norm, curve: map[int]float64{}}
@@ -84,7 +86,18 @@ func (p *packer) matrices() []*matrix {
 	if !c.Tied {
 		list = append(list, new("head", c.Vocab, c.Hidden, math.Exp2(-tiedBits/2), "", "lm_head.weight"))
 	}
-	return list
+	if p.opt.Codec == VVC {
+		for _, m := range list {
+			cells := pictureCells
+			if m == embed {
+				cells = embedCells
+			}
+			if err := m.asPictures(cells); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
 }
 
 // geometry chooses chunks: tall enough that the two bytes of state per lane

@@ -26,10 +26,13 @@ import (
 // ErrTarget marks a size that no quantiser step reaches.
 var ErrTarget = errors.New("pack: size cannot be reached")
 
-// Options says what to make. Exactly one of Bits and Size is set.
+// Options says what to make. Exactly one of Bits, Size, QP and Import is set.
 type Options struct {
 	Bits     float64   // whole file in bits per weight, 1 to 8
 	Size     int64     // whole file in bytes
+	QP       *float64  // with Codec VVC: quantisation parameter of the layers, 0 to MaxQP
+	Import   *Import   // with Codec VVC: pictures that were coded elsewhere
+	Codec    string    // Native, which "" means, or VVC: slow to decode, for comparison and exchange
 	Mode     rans.Mode // Scalar decodes fastest; DQ is 0.15 bit per weight smaller
 	Workers  int       // goroutines that quantise; 0 is one per processor
 	Progress func(Progress)
@@ -65,14 +68,22 @@ type TensorReport struct {
 	Bytes  int64   `json:"bytes"`
 	Bits   float64 `json:"bits_per_weight"`
 	Error  float64 `json:"relative_error"` // ||W - W'|| / ||W||, after norms were folded in
-	Planes int     `json:"planes"`
+	Planes int     `json:"planes"`         // raw, or of the window of pictures
 }
 
 // Validate reports the first option that makes no sense.
 func (o Options) Validate() error {
 	switch {
-	case (o.Bits != 0) == (o.Size != 0):
+	case o.Codec != "" && o.Codec != Native && o.Codec != VVC:
+		return fmt.Errorf("pack: codec %q, want %s or %s", o.Codec, Native, VVC)
+	case o.Codec != VVC && (o.QP != nil || o.Import != nil):
+		return errors.New("pack: a QP and imported pictures are for the vvc codec")
+	case o.Codec == VVC && o.Calibrate != nil:
+		return errors.New("pack: the vvc codec packs without calibration")
+	case o.targets() != 1:
 		return errors.New("pack: give either bits per weight or a size")
+	case o.QP != nil && !(*o.QP >= 0 && *o.QP <= MaxQP):
+		return fmt.Errorf("pack: QP %v, want 0 to %d", *o.QP, MaxQP)
 	case o.Bits != 0 && !(o.Bits >= 1 && o.Bits <= 8):
 		return fmt.Errorf("pack: %v bits per weight, want 1 to 8", o.Bits)
 	case o.Size < 0:
@@ -85,12 +96,22 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// targets counts what says how large the file becomes.
+func (o *Options) targets() (n int) {
+	for _, set := range []bool{o.Bits != 0, o.Size != 0, o.QP != nil, o.Import != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
 // provenance is the JSON of the section of that name.
 type provenance struct {
 	Source  source.Provenance `json:"source"`
 	Made    string            `json:"made"`
 	Method  string            `json:"method"`
-	Target  float64           `json:"target_bits_per_weight"`
+	Target  float64           `json:"target_bits_per_weight,omitempty"`
 	Weights int64             `json:"weights"`
 }
 
@@ -101,22 +122,25 @@ type packer struct {
 	opt     Options
 	mats    []*matrix
 	weights int64 // of the source model
+	imports *importedPlanes
 }
 
 // newPacker lists what there is to do; o is valid.
-func newPacker(src *source.Source, o Options) *packer {
+func newPacker(src *source.Source, o Options) (p *packer, err error) {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	p := &packer{src: src, cfg: src.Config(), opt: o}
+	p = &packer{src: src, cfg: src.Config(), opt: o}
 	for _, t := range src.Tensors() {
 		p.weights += int64(t.Rows) * int64(t.Cols)
 	}
-	p.mats = p.matrices()
-	return p
+	if p.mats, err = p.matrices(); err == nil && o.Import != nil {
+		p.imports, err = o.Import.open(p.mats)
+	}
+	return p, err
 }
 
 // Run packs src into a new file at path.
@@ -125,7 +149,10 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 		return nil, err
 	}
 	start := time.Now()
-	p := newPacker(src, o)
+	p, err := newPacker(src, o)
+	if err != nil {
+		return nil, err
+	}
 	if o.Calibrate != nil {
 		if err := p.calibrate(ctx); err != nil {
 			return nil, err
@@ -163,9 +190,17 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		return nil, err
 	}
 	r := &Report{Weights: p.weights, Mode: p.opt.Mode.String()}
-	step, err := p.solve(p.mats, target-overhead, 0.5)
-	if err != nil {
-		return nil, err
+	if p.opt.Codec == VVC {
+		r.Mode = VVC
+	}
+	var step float64
+	switch {
+	case p.opt.QP != nil:
+		step = QPStep(*p.opt.QP)
+	case p.opt.Import == nil:
+		if step, err = p.solve(p.mats, target-overhead, 0.5); err != nil {
+			return nil, err
+		}
 	}
 	var done, spent int64
 	next := 0
@@ -174,7 +209,9 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		m := p.mats[next]
 		var t *TensorReport
 		var err error
-		if m.feedback == nil {
+		if m.pictures != nil {
+			t, err = p.encodePictures(ctx, w, m, role, m.step(step))
+		} else if m.feedback == nil {
 			t, err = p.encode(ctx, w, m, role, m.step(step))
 		} else {
 			c := ahead[m]
@@ -190,7 +227,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		next++
 		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
 		// What sampling misjudged so far is made up for by the matrices left.
-		if left := p.mats[next:]; len(left) > 0 {
+		if left := p.mats[next:]; len(left) > 0 && target > 0 {
 			if s, err := p.solve(left, target-overhead-spent, step); err == nil {
 				step = min(max(s, step*0.97), step*1.03)
 			}
@@ -298,6 +335,14 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 func (p *packer) method() string {
 	if c := p.opt.Calibrate; c != nil {
 		return fmt.Sprintf("calibrated on %d tokens of %s, %v", len(c.Tokens), c.Name, p.opt.Mode)
+	}
+	switch {
+	case p.opt.Import != nil:
+		return "H.266 pictures, coded elsewhere"
+	case p.opt.QP != nil:
+		return fmt.Sprintf("H.266 pictures, data-free, QP %g", *p.opt.QP)
+	case p.opt.Codec == VVC:
+		return "H.266 pictures, data-free"
 	}
 	return "data-free, " + p.opt.Mode.String()
 }

@@ -148,6 +148,9 @@ func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 // bits estimates the coded bits per weight of m at a step, side information of
 // chunks and rows included.
 func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+	if m.pictures != nil {
+		return m.pictureBits(step)
+	}
 	rate, err := m.rate(mode, step)
 	if err != nil {
 		return 0, err

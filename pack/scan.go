@@ -56,6 +56,7 @@ func (p *packer) scanMatrix(ctx context.Context, m *matrix) error {
 	cols := min(sampleCols, m.cols)
 	rows := make([][]float32, blocks) // per block, sampled rows x cols
 	ids := make([][]int, blocks)
+	clipped := make([][len(tails)]float64, blocks)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.opt.Workers)
 	for b := range blocks {
@@ -75,6 +76,9 @@ func (p *packer) scanMatrix(ctx context.Context, m *matrix) error {
 					sum += float64(v) * float64(v)
 				}
 				rms[r0+r] = math.Sqrt(sum / float64(m.cols))
+				if m.pictures != nil {
+					countTails(&clipped[b], row, rms[r0+r])
+				}
 				if (r0+r)/64%stride == 0 {
 					ids[b] = append(ids[b], r0+r)
 					for j := range cols {
@@ -94,6 +98,13 @@ func (p *packer) scanMatrix(ctx context.Context, m *matrix) error {
 			// A row's error counts for what it does to the output; a step that
 			// only half follows the row's size was best.
 			rms[i] = math.Sqrt(s)
+		}
+	}
+	if f := m.pictures; f != nil && m.energy > 0 {
+		for _, c := range clipped {
+			for i := range c {
+				f.clipped[i] += c[i] / m.energy
+			}
 		}
 	}
 	m.row = rowScales(rms)

@@ -18,9 +18,13 @@ import (
 
 type packCmd struct {
 	Source  string      `arg:"" placeholder:"SRC" help:"Hugging Face directory, .safetensors file or .gguf file."`
-	Output  string      `short:"o" required:"" placeholder:"FILE" help:"The .lamina file to write."`
+	Output  string      `short:"o" xor:"output" required:"" placeholder:"FILE" help:"The .lamina file to write."`
 	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8."`
 	Size    budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"Size of the whole file, such as 50MB."`
+	Codec   string      `enum:"native,vvc" default:"native" help:"Codec: native, or vvc (H.266 pictures: slow to decode, for comparison and exchange)."`
+	QP      *float64    `name:"qp" xor:"target" required:"" placeholder:"N" help:"With --codec vvc: quantisation parameter of the layers, 0 to 63; 24 is about 3 bits."`
+	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
+	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"DIR" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into DIR instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file (default: on text that comes with lamina); slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
@@ -41,7 +45,19 @@ func (c *packCmd) Run(a *app) error {
 	if c.Threads < 0 {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
-	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Mode: rans.Scalar, Workers: c.Threads}
+	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
+	if c.Codec == "vvc" {
+		o.Codec = pack.VVC
+	}
+	if c.Import != "" {
+		o.Import = &pack.Import{Path: c.Import}
+	}
+	if c.Export != "" && c.QP == nil {
+		return usage("pack", "--export-planes needs --codec vvc and --qp")
+	}
+	if o.Codec == pack.VVC && c.Text != "" {
+		return usage("pack", "--codec vvc packs without --calibrate")
+	}
 	if c.Text != "" && c.Tokens < 512 {
 		return usage("pack", "--calibrate-tokens %d: want 512 or more", c.Tokens)
 	}
@@ -51,8 +67,10 @@ func (c *packCmd) Run(a *app) error {
 	if err := o.Validate(); err != nil {
 		return usageError{err, "pack"}
 	}
-	if err := c.checkOutput(); err != nil {
-		return err
+	if c.Export == "" {
+		if err := c.checkOutput(); err != nil {
+			return err
+		}
 	}
 	if err := c.reportFlags.check(c.Force); err != nil {
 		return err
@@ -73,6 +91,11 @@ func (c *packCmd) Run(a *app) error {
 		if o.Calibrate, err = calibration(src, c.Text, c.Tokens); err != nil {
 			return err
 		}
+	}
+	if c.Export != "" {
+		m, err := pack.ExportPlanes(ctx, src, c.Export, o)
+		bar.close()
+		return c.exported(a, m, err)
 	}
 	r, err := pack.Run(ctx, src, c.Output, o)
 	bar.close()
@@ -99,6 +122,24 @@ func (c *packCmd) Run(a *app) error {
 		a.printf("report: %s\n", c.Report)
 	}
 	a.printf("next: lamina run %s\n", quoteArg(c.Output))
+	return nil
+}
+
+// exported reports what was exported.
+func (c *packCmd) exported(a *app, m *pack.Manifest, err error) error {
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.json(m)
+	}
+	frames := 0
+	for _, e := range m.Planes {
+		frames += e.Frames
+	}
+	a.printf("%s: %d frames of %d matrices as raw 8-bit luma, described by %s\n", c.Export, frames, len(m.Planes), pack.ManifestName)
+	a.printf("next: code every NAME.yuv to NAME.266, each picture a random access point, then\n")
+	a.printf("      lamina pack %s --codec vvc --import %s -o FILE\n", quoteArg(c.Source), quoteArg(c.Export))
 	return nil
 }
 
