@@ -24,7 +24,7 @@ type packCmd struct {
 	Codec   string      `enum:"native,vvc" default:"native" help:"Codec: native, or vvc (H.266 pictures: slow to decode, for comparison and exchange)."`
 	QP      *float64    `name:"qp" xor:"target" required:"" placeholder:"N" help:"With --codec vvc: quantisation parameter of the layers, 0 to 63; 24 is about 3 bits."`
 	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
-	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"DIR" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into DIR instead, for --import."`
+	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"FOLDER" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into FOLDER instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file (default: on text that comes with lamina); slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`

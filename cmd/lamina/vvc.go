@@ -17,6 +17,7 @@ import (
 // vvcCmd groups the commands on H.266 streams.
 type vvcCmd struct {
 	Decode vvcDecodeCmd `cmd:"" help:"Decode an all-intra H.266 stream to raw planar samples."`
+	Encode vvcEncodeCmd `cmd:"" help:"Encode raw luma planes to an all-intra H.266 stream of 4:0:0."`
 }
 
 type vvcDecodeCmd struct {
@@ -45,7 +46,7 @@ func (c *vvcDecodeCmd) Run(a *app) error {
 	var frames, hashed int
 	var last frameInfo
 	err = writeOutput(a, c.Output, c.Force, func(w io.Writer) error {
-		return decodeSegments(ctx, segments, c.Threads, func(f *decodedFrame) error {
+		err := decodeSegments(ctx, segments, c.Threads, func(f *decodedFrame) error {
 			if frames++; f.hashed {
 				hashed++
 			}
@@ -53,9 +54,13 @@ func (c *vvcDecodeCmd) Run(a *app) error {
 			_, err := w.Write(f.samples)
 			return err
 		})
+		if err != nil {
+			return fmt.Errorf("%s: picture %d: %w", c.Input, frames, err)
+		}
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("vvc: %s: picture %d: %w", c.Input, frames, err)
+		return fmt.Errorf("vvc: %w", err)
 	}
 	if c.Output == "-" {
 		return nil
