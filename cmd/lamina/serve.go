@@ -49,7 +49,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 		return usage("serve", "--max-tokens %d: want 0 or more", c.MaxTokens)
 	}
 	o.Parallel, o.Queue, o.Speculate = c.Parallel, c.Queue, engine.Speculation(c.Speculate)
-	o.NoPrefixCache = !c.Prefix
+	o.NoPrefixCache, o.Serve = !c.Prefix, true
 	// Workers keep their processors busy for whole passes. With one more than
 	// workers, the scheduler has a place for a connection that has something to
 	// say, and the operating system lets it in at once.
@@ -107,6 +107,7 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout,
 		Plan: func() any { return e.PlanReport() }, Gatherer: metrics, Logger: a.log,
 	}
+	o.MaxConns, o.MaxBody = connections(m.HTTPBytes(), m.Context())
 	if c.File != "" {
 		if st, err := os.Stat(c.File); err == nil {
 			o.Created = st.ModTime()
@@ -117,6 +118,21 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 		t = templater{m.Template()}
 	}
 	return server.New(e, text{m.Tokenizer()}, t, o)
+}
+
+// connections divides the memory for HTTP: how many connections may be open, and
+// how large a body may be, so that bodies and buffers of all of them fit. A body
+// has room for a prompt of the whole context, generously spelled.
+func connections(bytes int64, context int) (conns, body int) {
+	const (
+		buffers  = 32 << 10 // of a connection, its goroutines included
+		most     = 128
+		fewest   = 8
+		bodyMost = 1 << 20
+	)
+	least := min(64<<10+32*context, bodyMost)
+	conns = min(max(int(bytes)/(least+buffers), fewest), most)
+	return conns, min(max(int(bytes)/conns-buffers, least), bodyMost)
 }
 
 // id is the model id of the API.

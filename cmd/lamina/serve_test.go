@@ -214,3 +214,26 @@ func TestBaseURL(t *testing.T) {
 		}
 	}
 }
+
+// TestConnections checks that bodies and buffers of all connections fit.
+func TestConnections(t *testing.T) {
+	for _, c := range []struct {
+		bytes       int64
+		context     int
+		conns, body int
+	}{
+		{128 << 20, 8192, 128, 1<<20 - 32<<10},
+		{256 << 20, 8192, 128, 1 << 20},
+		{2 << 20, 1024, 16, 96 << 10},
+		{2 << 20, 256, 19, 77608}, // what is left over goes to the bodies
+		{2 << 20, 1 << 20, 8, 1 << 20},
+	} {
+		conns, body := connections(c.bytes, c.context)
+		if conns != c.conns || body != c.body {
+			t.Errorf("%+v: %d connections, bodies of %d", c, conns, body)
+		}
+		if all := int64(conns) * int64(body+32<<10); all > c.bytes && conns > 8 {
+			t.Errorf("%+v: %d bytes in all", c, all)
+		}
+	}
+}

@@ -163,7 +163,7 @@ func (c *showCmd) lamina(a *app) (*showReport, error) {
 	}
 	ctx, stop := a.untilSignal()
 	defer stop()
-	p, err := engine.Plan(ctx, c.Path, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads, KV: engine.KV(c.KV)})
+	p, err := engine.Plan(ctx, c.Path, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads, KV: engine.KV(c.KV), Serve: true})
 	switch {
 	case err == nil:
 		r.Plan = &p

@@ -41,6 +41,7 @@ type Options struct {
 	Logger      *slog.Logger
 
 	NoPrefixCache bool // every request computes its whole prompt
+	Serve         bool // set memory aside for the connections and request bodies of a server
 
 	// Round rounds the matrices of a source checkpoint as a GGUF format would;
 	// "" leaves them alone. Files take no notice.
@@ -84,6 +85,7 @@ type Model struct {
 	batch    int
 	plan     plan.Plan
 	ledger   *budget.Ledger
+	http     int64
 	store    *residency.Store[*bound] // nil for a float32 model
 	file     *loader.Model            // nil for a float32 model
 	llama    *llama.Model
@@ -146,6 +148,10 @@ type draft struct {
 // heapReserve is what the Go heap may grow by while serving: requests, the
 // collector's headroom, goroutines.
 const heapReserve = 8 << 20
+
+// httpReserve is what connections and request bodies may take of a budget, on
+// the Go heap: a thirty-second, within bounds that make sense.
+func httpReserve(limit int64) int64 { return min(max(limit/32, 2<<20), 128<<20) }
 
 // newDraft reads the headers of f and plans its memory.
 func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
@@ -252,6 +258,9 @@ func (d *draft) make(f *loader.Model, o Options, base int64) error {
 		{Purpose: budget.Binary, Bytes: base}, {Purpose: budget.GoHeap, Bytes: heapReserve},
 		{Purpose: budget.KV, Bytes: arena.Footprint(d.kvBytes(), 0)},
 		{Purpose: budget.Activations, Bytes: d.activations(o.Threads)},
+	}
+	if o.Serve {
+		d.fixed = append(d.fixed, plan.Amount{Purpose: budget.HTTP, Bytes: httpReserve(d.limit)})
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
 	for i := range d.cfg.Layers + 1 {
@@ -385,6 +394,10 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 		return m, err
 	}
 	reserve := int64(heapReserve)
+	if o.Serve {
+		m.http = httpReserve(d.limit)
+		reserve += m.http
+	}
 	if d.plan.Count(plan.Unpacked) == 0 { // no picture has been decoded yet
 		reserve += d.size.PictureBytes(o.Threads)
 	}
@@ -532,6 +545,10 @@ func (m *Model) Plan() plan.Plan { return m.plan }
 
 // KVFormat returns how the KV cache stores numbers.
 func (m *Model) KVFormat() kv.Format { return m.cache.Geometry().Format }
+
+// HTTPBytes returns what is leased for connections and request bodies; 0
+// without [Options.Serve].
+func (m *Model) HTTPBytes() int64 { return m.http }
 
 // NewSeq reserves cache for one sequence.
 func (m *Model) NewSeq(maxTokens int) (*kv.Seq, error) { return m.cache.NewSeq(maxTokens) }
