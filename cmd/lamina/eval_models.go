@@ -45,9 +45,11 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 		return m, err
 	}
 	o.Parallel = 1
-	own, need, limit := o, int64(0), int64(0)
+	own, beside := o, o
+	beside.KV = engine.KVF16 // what is measured is the model's own cache
+	var need, limit int64
 	if c.Reference != "" {
-		if need, err = engine.ReferenceBytes(c.Reference, o); err != nil {
+		if need, err = engine.ReferenceBytes(c.Reference, beside); err != nil {
 			return m, fmt.Errorf("eval: reference: %w", err)
 		}
 		if own.RAM == 0 {
@@ -70,7 +72,7 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 	if c.Reference == "" {
 		return m, nil
 	}
-	if m.reference, err = engine.OpenReference(ctx, c.Reference, o); err != nil {
+	if m.reference, err = engine.OpenReference(ctx, c.Reference, beside); err != nil {
 		return m, fmt.Errorf("eval: reference: %w", err)
 	}
 	if v, r := m.model.Config().Vocab, m.reference.Config().Vocab; v != r {

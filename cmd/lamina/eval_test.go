@@ -79,6 +79,12 @@ func TestEvalReference(t *testing.T) {
 	if q8.Bits < 8.5 || q8.Bits > 8.6 || q4.Bits < 4.5 || q4.Bits > 4.6 || self.Bits < 32 || packed.Bytes < 1000 {
 		t.Errorf("bits %v, %v, %v", q8.Bits, q4.Bits, self.Bits)
 	}
+	// A coarse cache is the model's, not the reference's.
+	var coarse evalJSON
+	okJSON(t, &coarse, append([]string{"eval", src, "--kv", "q8"}, against...)...)
+	if *coarse.RefNLL != self.NLL || coarse.NLL == self.NLL || !(*coarse.KL > 0 && *coarse.KL < 0.01) {
+		t.Errorf("8-bit cache: reference %v, %v, KL %v", *coarse.RefNLL, coarse.NLL, *coarse.KL)
+	}
 	text := ok(t, append([]string{"eval", fixture(t, "tiny.lamina")}, against...)...)
 	if !strings.Contains(text, "KL divergence 0.") || !strings.Contains(text, "same likeliest token ") {
 		t.Error(text)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lamina-llm/lamina/internal/engine"
 	"github.com/lamina-llm/lamina/pack"
 	"github.com/lamina-llm/lamina/pack/report"
 	"github.com/lamina-llm/lamina/weights"
@@ -100,7 +101,7 @@ func (c *reportFlags) points(ctx context.Context, a *app, packed *packCmd, p *re
 			p.Points = append(p.Points, point)
 			continue
 		}
-		e := evalCmd{Path: path, Text: []string{c.Measure}, Reference: packed.Source, Tokens: c.First, atMost: true, Threads: packed.Threads}
+		e := evalCmd{Path: path, Text: []string{c.Measure}, Reference: packed.Source, Tokens: c.First, atMost: true, KV: string(engine.KVF16), Threads: packed.Threads}
 		m, err := e.measure(ctx, a, "measure")
 		if err != nil {
 			return err
