@@ -26,9 +26,9 @@ type packCmd struct {
 	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
 	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"FOLDER" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into FOLDER instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
-	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file (default: on text that comes with lamina); slower, better."`
+	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
-	Threads int         `help:"Goroutines that quantise; 0 is one per processor."`
+	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`
 	reportFlags

@@ -43,6 +43,8 @@ type showReport struct {
 	Plan       *plan.Plan      `json:"plan,omitempty"`
 	PlanError  string          `json:"plan_error,omitempty"` // why there is no plan
 	Provenance json.RawMessage `json:"provenance,omitempty"`
+
+	made string // from what and how, in words
 }
 
 type showSection struct {
@@ -186,13 +188,24 @@ func (r *showReport) readProvenance(f *weights.File) error {
 		return err
 	}
 	var p struct {
-		Weights int64 `json:"weights"`
+		Weights int64  `json:"weights"`
+		Made    string `json:"made"`
+		Method  string `json:"method"`
+		Source  struct {
+			Name string `json:"name"`
+		} `json:"source"`
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
 		return fmt.Errorf("%s: provenance: %w", r.Path, err)
 	}
 	r.Provenance = data
 	r.Weights = max(r.Weights, p.Weights)
+	if p.Method != "" && p.Source.Name != "" {
+		r.made = fmt.Sprintf("packed from %s, %s", p.Source.Name, p.Method)
+		if day, _, ok := strings.Cut(p.Made, "T"); ok {
+			r.made += ", on " + day
+		}
+	}
 	return nil
 }
 
@@ -238,6 +251,9 @@ func (r *showReport) print(a *app) {
 	c := r.Config
 	a.printf("%s (%s)\n", r.Path, r.Format)
 	a.printf("  %s weights in %s, %.3f bits per weight\n", count(r.Weights), budget.FormatSize(r.Bytes), r.Bits)
+	if r.made != "" {
+		a.printf("  %s\n", r.made)
+	}
 	a.printf("  %d layers, hidden %d, intermediate %d, %d heads of %d with %d for keys and values\n",
 		c.Layers, c.Hidden, c.Intermediate, c.Heads, c.HeadDim, c.KVHeads)
 	tied, chat := "own output head", "no chat template"

@@ -53,7 +53,7 @@ func TestShow(t *testing.T) {
 func TestShowText(t *testing.T) {
 	text := ok(t, "show", fixture(t, "tiny.lamina"))
 	for _, want := range []string{
-		" weights in ", " bits per weight\n", "  2 layers, hidden 96, intermediate 320, 3 heads of 32 with 1 for keys and values\n",
+		" weights in ", " bits per weight\n", "  packed from tiny, data-free, scalar, on 20", "  2 layers, hidden 96, intermediate 320, 3 heads of 32 with 1 for keys and values\n",
 		"  vocabulary 264, tied output head, context 256, with chat template\n", "  KV cache: 250 KiB per 1,000 tokens\n",
 		"\nembed                  264 x 96  rans1 scalar, 1 class, 1 raw  ", "\nnorm                     1 x 96  f32 ", "\nsection tokenizer ", "\nregime A: ", "least budget",
 	} {
