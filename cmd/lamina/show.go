@@ -19,7 +19,8 @@ import (
 )
 
 type showCmd struct {
-	Path    string      `arg:"" placeholder:"PATH" help:"A .lamina file, or a checkpoint (directory, .safetensors, .gguf)."`
+	Path    string      `arg:"" placeholder:"PATH" help:"A .lamina file, a checkpoint (directory, .safetensors, .gguf), or what pull would download: nothing but its headers is."`
+	Bits    float64     `default:"3.5" placeholder:"B" help:"Plan for what pack --bits would make of a checkpoint."`
 	RAM     budget.Size `placeholder:"SIZE" help:"Plan the memory for this much of it; default: what the machine allows."`
 	Context int         `placeholder:"N" help:"Plan for this many tokens of context; default: what the model and the memory allow."`
 	Threads int         `help:"Plan for this many threads; 0 is one per processor."`
@@ -42,9 +43,11 @@ type showReport struct {
 	Tensors    []showTensor    `json:"tensors"`
 	Plan       *plan.Plan      `json:"plan,omitempty"`
 	PlanError  string          `json:"plan_error,omitempty"` // why there is no plan
+	PlanBits   float64         `json:"plan_bits,omitempty"`  // the plan is an estimate for a file that pack --bits would make
 	Provenance json.RawMessage `json:"provenance,omitempty"`
 
 	made string // from what and how, in words
+	next string // command
 }
 
 type showSection struct {
@@ -102,10 +105,17 @@ func (c *showCmd) Run(a *app) error {
 	}
 	var r *showReport
 	var err error
-	if isCheckpoint(c.Path) {
+	ref, remote := remoteRef(c.Path)
+	switch {
+	case remote:
+		r, err = showRemote(a, c.Path, ref)
+	case isCheckpoint(c.Path):
 		r, err = showCheckpoint(c.Path)
-	} else {
+	default:
 		r, err = c.lamina(a)
+	}
+	if err == nil && r.Format != "lamina" {
+		err = c.estimate(r)
 	}
 	if err != nil {
 		return err
@@ -266,6 +276,10 @@ func (r *showReport) print(a *app) {
 	a.printf("  vocabulary %d, %s, context %d, %s\n", c.Vocab, tied, c.MaxContext, chat)
 	a.printf("  KV cache: %s per 1,000 tokens\n\n", budget.FormatSize(r.KV))
 
+	if len(r.Tensors) == 0 {
+		r.printPlan(a)
+		return
+	}
 	rows := [][]string{{"tensor", "shape", "representation", "bytes", "bits/weight"}}
 	var bytes, weights int64
 	for i := range r.Tensors {
@@ -291,12 +305,21 @@ func (r *showReport) print(a *app) {
 		a.printf("\n")
 		table(a.out, rows, 0, 1, 2)
 	}
+	r.printPlan(a)
+}
+
+// printPlan writes the plan, and what to do next.
+func (r *showReport) printPlan(a *app) {
+	if r.PlanBits > 0 {
+		a.printf("\nestimate for --bits %v:", r.PlanBits)
+	}
 	switch {
 	case r.Plan != nil:
 		a.printf("\n%s", r.Plan.String())
 	case r.PlanError != "":
 		a.printf("\n%s\n", r.PlanError)
-	default:
-		a.printf("\nnext: lamina pack %s -o NAME.lamina --bits 3.5\n", quoteArg(r.Path))
+	}
+	if r.next != "" {
+		a.printf("\nnext: %s\n", r.next)
 	}
 }

@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,7 +49,7 @@ func TestShow(t *testing.T) {
 	if r.Plan == nil || r.PlanError != "" || r.Plan.Budget != 2<<30 || r.Plan.Peak > 2<<30 {
 		t.Errorf("plan %+v, %s", r.Plan, r.PlanError)
 	}
-	if src.Format != "safetensors" || len(src.Tensors) != 2+9*tinyLayers || src.Bits < 32 || src.Tensors[0].Codec != "F32" || src.Plan != nil {
+	if src.Format != "safetensors" || len(src.Tensors) != 2+9*tinyLayers || src.Bits < 32 || src.Tensors[0].Codec != "F32" || src.Plan == nil || src.PlanBits != 3.5 || r.PlanBits != 0 {
 		t.Errorf("%+v", src)
 	}
 }
@@ -65,6 +69,13 @@ func TestShowText(t *testing.T) {
 	if !strings.Contains(text, "\nmodel.layers.1.mlp.down_proj.weight  ") || !strings.Contains(text, "F32") || !strings.Contains(text, "next: lamina pack") {
 		t.Error(text)
 	}
+	if !strings.Contains(text, "\nestimate for --bits 3.5:\nregime A: ") {
+		t.Error(text)
+	}
+	text = ok(t, "show", fixture(t, "tiny"), "--ram", "1MiB", "--bits", "2")
+	if !strings.Contains(text, "estimate for --bits 2:\n") || !strings.Contains(text, "1 MiB cannot hold this model: at least ") {
+		t.Error(text)
+	}
 	// A budget that cannot work is told, and the table is there all the same.
 	text = ok(t, "show", fixture(t, "tiny.lamina"), "--ram", "1MiB")
 	if !strings.Contains(text, "all tensors") || !strings.Contains(text, "1 MiB cannot hold this model: at least ") {
@@ -81,5 +92,39 @@ func TestTypeBits(t *testing.T) {
 		if want := 8 * block[0] / block[1]; typeBits[name] != want {
 			t.Errorf("%s: %v bits, want %v", name, typeBits[name], want)
 		}
+	}
+}
+
+// TestShowRemote describes a model behind a hub's API, whose weights it never
+// asks for.
+func TestShowRemote(t *testing.T) {
+	dir := fixture(t, "tiny")
+	var local showReport
+	okJSON(t, &local, "show", dir)
+	config, err := os.Stat(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := []string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			fmt.Fprintf(w, `{"sha":"abc","siblings":[{"rfilename":"config.json","size":%d},{"rfilename":"model.safetensors","size":12345}]}`, config.Size())
+			return
+		}
+		asked = append(asked, r.URL.Path)
+		http.ServeFile(w, r, filepath.Join(dir, filepath.Base(r.URL.Path)))
+	}))
+	defer server.Close()
+	t.Setenv("HF_ENDPOINT", server.URL)
+	var r showReport
+	okJSON(t, &r, "show", "org/tiny", "--ram", "1GiB")
+	if r.Weights != local.Weights || r.Plan == nil || r.Plan.MinBudget < 1<<20 || r.PlanBits != 3.5 || r.Bytes != 12345+config.Size() {
+		t.Errorf("%+v", r)
+	}
+	if len(asked) != 1 || !strings.HasSuffix(asked[0], "/config.json") {
+		t.Errorf("asked for %v", asked)
+	}
+	if text := ok(t, "show", "org/tiny"); !strings.HasSuffix(text, "\nnext: lamina pull org/tiny\n") {
+		t.Error(text)
 	}
 }

@@ -51,13 +51,13 @@ func TestModelID(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"nonsense":                   "lamina: unexpected argument nonsense (see 'lamina --help')\n",
-		"bench":                      "lamina: expected one of \"codec\", \"model\" (see 'lamina bench --help')\n",
+		"bench":                      "lamina: expected one of \"codec\", \"model\", ",
 		"show":                       "lamina: expected \"<path>\" (see 'lamina show --help')\n",
 		"show x --ram 5potato":       "lamina: --ram: ",
 		"serve --queue 0":            "lamina: --queue 0: want 1 or more (see 'lamina serve --help')\n",
 		"serve --context=-5":         "lamina: --context -5: want 0 or more (see 'lamina serve --help')\n",
-		"eval x":                     "lamina: missing flags: --text=FILE (see 'lamina eval --help')\n",
-		"eval x --text y --window 1": "lamina: --window 1: want 2 or more (see 'lamina eval --help')\n",
+		"eval x":                     "lamina: missing flags: --text=FILE or --choices=FILE (see 'lamina eval --help')\n",
+		"eval x --text y --window 1": "lamina: --window 1: want 2 or more, or 0 for the default (see 'lamina eval --help')\n",
 		"bench model x -p 0 -n 0":    "lamina: -p 0 -n 0: nothing to measure (see 'lamina bench --help')\n",
 		"run hello --temperature 5":  "lamina: sample: invalid request: temperature 5, want 0 to 2 (see 'lamina run --help')\n",
 		"version --log-level loud":   "lamina: --log-level must be one of ",

@@ -122,7 +122,13 @@ func Plan(ctx context.Context, path string, o Options) (plan.Plan, error) {
 		return plan.Plan{}, err
 	}
 	defer f.Close()
-	d, err := newDraft(ctx, f, o.withDefaults())
+	o = o.withDefaults()
+	text := &Model{} // takes its place in memory, as it will
+	if err := text.readText(f, o.Logger); err != nil {
+		return plan.Plan{}, err
+	}
+	d, err := newDraft(ctx, f, o)
+	runtime.KeepAlive(text)
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -134,7 +140,10 @@ type draft struct {
 	cfg      llama.Config
 	units    []unit
 	norm     []float32
-	size     decode.Size
+	unread   int64       // bytes that the process will take besides, but does not yet
+	sizes    []plan.Unit // of units: layers, head, and what follows
+	work     decode.Size // for every batch
+	size     decode.Size // for the chosen batch
 	context  int
 	parallel int
 	batch    int
@@ -169,12 +178,32 @@ func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
 	if d.limit = o.RAM; d.limit == 0 {
 		d.limit = budget.DetectLimit().Bytes
 	}
-	return d, d.choose(f, o)
+	d.measure(f)
+	return d, d.choose(o)
+}
+
+// measure sums up what the plan must know of the units of f.
+func (d *draft) measure(f *loader.Model) {
+	for i := range d.units {
+		if i < len(f.Units()) {
+			d.sizes = append(d.sizes, plan.Unit{
+				Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(),
+			})
+		}
+		for k := range d.units[i].parts {
+			d.work.Grow(d.units[i].parts[k].Matrix)
+		}
+		for _, op := range d.units[i].ops {
+			if op.factors != nil {
+				d.work.GrowFactored(op.factors)
+			}
+		}
+	}
 }
 
 // choose settles the format of the cache, then the rest.
-func (d *draft) choose(f *loader.Model, o Options) error {
-	base := processBytes()
+func (d *draft) choose(o Options) error {
+	base := processBytes() + d.unread
 	switch o.KV {
 	case KVF16, KVAuto, "":
 		d.format = kv.F16
@@ -183,7 +212,7 @@ func (d *draft) choose(f *loader.Model, o Options) error {
 	default:
 		return fmt.Errorf("kv cache %q: want auto, f16 or q8", o.KV)
 	}
-	err := d.fit(f, o, base)
+	err := d.fit(o, base)
 	if d.format == kv.Q8 || o.KV == KVF16 {
 		return err
 	}
@@ -196,7 +225,7 @@ func (d *draft) choose(f *loader.Model, o Options) error {
 	}
 	small := *d
 	small.format = kv.Q8
-	if e := small.fit(f, o, base); e != nil {
+	if e := small.fit(o, base); e != nil {
 		return e // names the smallest budget of all
 	}
 	*d = small
@@ -209,7 +238,7 @@ const maxAutoContext = 8192
 // fit settles context, batch and placement: the longest context whose KV
 // cache takes at most a third of the budget and does not push weights out of
 // memory, or else the shortest useful one.
-func (d *draft) fit(f *loader.Model, o Options, base int64) error {
+func (d *draft) fit(o Options, base int64) error {
 	if o.Context > d.cfg.MaxContext {
 		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
 	}
@@ -239,7 +268,7 @@ func (d *draft) fit(f *loader.Model, o Options, base int64) error {
 			if d.kvBytes() > d.limit/3 && !last {
 				continue
 			}
-			if err = d.make(f, o, base); err == nil && (d.plan.Regime != plan.C || last) {
+			if err = d.make(o, base); err == nil && (d.plan.Regime != plan.C || last) {
 				return nil
 			}
 		}
@@ -247,13 +276,13 @@ func (d *draft) fit(f *loader.Model, o Options, base int64) error {
 	for o.Context == 0 && err != nil && d.context > 256 && errors.Is(err, plan.ErrTooSmall) {
 		d.context /= 2
 		d.batch = min(d.batch, 32)
-		err = d.make(f, o, base)
+		err = d.make(o, base)
 	}
 	return err
 }
 
 // make plans the memory for the chosen context and batch.
-func (d *draft) make(f *loader.Model, o Options, base int64) error {
+func (d *draft) make(o Options, base int64) error {
 	d.fixed = []plan.Amount{
 		{Purpose: budget.Binary, Bytes: base}, {Purpose: budget.GoHeap, Bytes: heapReserve},
 		{Purpose: budget.KV, Bytes: arena.Footprint(d.kvBytes(), 0)},
@@ -264,9 +293,10 @@ func (d *draft) make(f *loader.Model, o Options, base int64) error {
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
 	for i := range d.cfg.Layers + 1 {
-		u := plan.Unit{Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, Streamable: true}
-		if !o.Coded {
-			u.UnpackedBytes = d.units[i].unpackedBytes()
+		u := d.sizes[i]
+		u.Streamable = true
+		if o.Coded {
+			u.UnpackedBytes = 0
 		}
 		in.Units = append(in.Units, u)
 	}
@@ -276,7 +306,7 @@ func (d *draft) make(f *loader.Model, o Options, base int64) error {
 		e := d.cfg.Layers + 1
 		with := in
 		with.Units = append(with.Units[:len(with.Units):len(with.Units)], plan.Unit{
-			Name: f.Units()[e].Name, CodedBytes: f.Units()[e].Bytes, Streamable: false,
+			Name: d.sizes[e].Name, CodedBytes: d.sizes[e].CodedBytes, Streamable: false,
 		})
 		if p, err := plan.Make(with); err == nil && p.Regime != plan.C {
 			d.plan, d.embed = p, true
@@ -311,17 +341,8 @@ func (d *draft) logitRows() int {
 
 // activations is the work memory of the forward pass and the operators.
 func (d *draft) activations(threads int) int64 {
-	d.size = decode.Size{Batch: d.batch}
-	for i := range d.units {
-		for k := range d.units[i].parts {
-			d.size.Grow(d.units[i].parts[k].Matrix)
-		}
-		for _, op := range d.units[i].ops {
-			if op.factors != nil {
-				d.size.GrowFactored(op.factors)
-			}
-		}
-	}
+	d.size = d.work
+	d.size.Batch = d.batch
 	c := d.context
 	d.context = max(c, 1)
 	n := arena.Footprint(llama.ScratchBytes(d.cfg, d.llamaOptions()), 0) + d.size.Bytes(threads)

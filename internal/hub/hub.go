@@ -144,29 +144,12 @@ type file struct {
 // and tokenizer, or else the only .lamina or .gguf file there is. Files that
 // are already there, with the size and hash announced, are not downloaded again.
 func Pull(ctx context.Context, ref Ref, dir string, o Options) (string, error) {
-	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("hub: %s: %w", cmp.Or(ref.URL, ref.Repo), err)
-	}
-	o.Endpoint = cmp.Or(o.Endpoint, os.Getenv("HF_ENDPOINT"), "https://huggingface.co")
-	o.Token = cmp.Or(o.Token, os.Getenv("HF_TOKEN"))
-	o.Attempts = cmp.Or(o.Attempts, 6)
-	o.Backoff = cmp.Or(o.Backoff, time.Second)
-	o.Stall = cmp.Or(o.Stall, time.Minute)
-	endpoint, err := url.Parse(strings.TrimRight(o.Endpoint, "/"))
-	if err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" {
-		return fail(fmt.Errorf("%w: endpoint %q is no URL", ErrRef, o.Endpoint))
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fail(err)
-	}
-	root, err := os.OpenRoot(dir)
+	fail := func(err error) (string, error) { return "", ref.failed(err) }
+	p, err := newPuller(dir, o)
 	if err != nil {
 		return fail(err)
 	}
-	defer root.Close()
-	p := &puller{Options: o, endpoint: endpoint, root: root}
-	p.Client = p.client(o.Client)
-
+	defer p.root.Close()
 	files, whole, err := p.resolve(ctx, ref)
 	if err != nil {
 		return fail(err)
@@ -188,6 +171,32 @@ func Pull(ctx context.Context, ref Ref, dir string, o Options) (string, error) {
 		return dir, nil
 	}
 	return filepath.Join(dir, filepath.FromSlash(files[0].name)), nil
+}
+
+// failed names the model that an error is about.
+func (r Ref) failed(err error) error { return fmt.Errorf("hub: %s: %w", cmp.Or(r.URL, r.Repo), err) }
+
+// newPuller fills in the options and opens dir, which is made if need be.
+func newPuller(dir string, o Options) (*puller, error) {
+	o.Endpoint = cmp.Or(o.Endpoint, os.Getenv("HF_ENDPOINT"), "https://huggingface.co")
+	o.Token = cmp.Or(o.Token, os.Getenv("HF_TOKEN"))
+	o.Attempts = cmp.Or(o.Attempts, 6)
+	o.Backoff = cmp.Or(o.Backoff, time.Second)
+	o.Stall = cmp.Or(o.Stall, time.Minute)
+	endpoint, err := url.Parse(strings.TrimRight(o.Endpoint, "/"))
+	if err != nil || endpoint.Host == "" || endpoint.Scheme != "https" && endpoint.Scheme != "http" {
+		return nil, fmt.Errorf("%w: endpoint %q is no URL", ErrRef, o.Endpoint)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &puller{Options: o, endpoint: endpoint, root: root}
+	p.Client = p.client(o.Client)
+	return p, nil
 }
 
 // resolve lists the files to download. whole says that they are one

@@ -241,6 +241,52 @@ func TestPullOneFile(t *testing.T) {
 	}
 }
 
+// TestPeek looks at a checkpoint and at a .gguf file: no weight is sent.
+func TestPeek(t *testing.T) {
+	s := newServer(t)
+	for i, name := range []string{"config.json", "model.safetensors", "tokenizer.json"} {
+		s.add(name, random(1000+i), i == 1)
+	}
+	dir := t.TempDir()
+	path, size, err := Peek(t.Context(), repo(""), dir, s.options())
+	if err != nil || path != filepath.Join(dir, "config.json") || size != 3003 {
+		t.Fatal(path, size, err)
+	}
+	s.expect(t, dir, "config.json")
+
+	s = newServer(t)
+	data := random(peekBytes + 5000)
+	s.add("sub/m.gguf", data, true)
+	dir = t.TempDir()
+	path, size, err = Peek(t.Context(), repo(""), dir, s.options())
+	if err != nil || path != filepath.Join(dir, "m.gguf") || size != int64(len(data)) {
+		t.Fatal(path, size, err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got[:peekBytes], data[:peekBytes]) || !bytes.Equal(got[peekBytes:], make([]byte, 5000)) {
+		t.Error("not the beginning of the file, and zeros")
+	}
+	for _, r := range s.requests {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".gguf") && r.Header.Get("Range") == "" {
+			t.Error("the whole file was asked for")
+		}
+	}
+
+	s = newServer(t)
+	s.add("m.lamina", random(50), false)
+	if _, _, err := Peek(t.Context(), repo(""), t.TempDir(), s.options()); !errors.Is(err, ErrNoModel) {
+		t.Errorf("a packed file: %v", err)
+	}
+	s = newServer(t)
+	s.add("model.safetensors", random(50), false)
+	if _, _, err := Peek(t.Context(), repo(""), t.TempDir(), s.options()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no configuration: %v", err)
+	}
+}
+
 // Every connection breaks after some bytes; each attempt goes on from there.
 func TestBrokenConnections(t *testing.T) {
 	for _, lfs := range []bool{true, false} {
