@@ -3,12 +3,14 @@ package pack
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
+	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
-	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/pack/fisher"
 )
 
 // Calibration is text that stands for what the model will read. Error feedback
@@ -23,90 +25,200 @@ const (
 	window         = 512     // tokens that see one another
 	maxGrams       = 1 << 30 // bytes of statistics that are held
 	maxHeld        = 1 << 30 // bytes of a float32 model that are held; a larger one is streamed
+
+	// gammaShare is how much of a token's weight in a Gram matrix is its own: the
+	// gradient of one drawn token says little, so the rest is the window's mean.
+	gammaShare = 0.5
 )
 
 // calibrate runs the source model over the calibration text and gives every
-// matrix of a layer the Gram matrix of its inputs.
+// matrix the Gram matrix of its inputs and the costs of its outputs.
 func (p *packer) calibrate(ctx context.Context) error {
 	c, cal := p.cfg, p.opt.Calibrate
-	s := &statistics{pool: workers(p.opt.Workers), grams: map[int][4]*triangle{}}
-	width := max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim)
-	if need := int64(c.Layers) * (2*triangleBytes(c.Hidden) + triangleBytes(c.Heads*c.HeadDim) + triangleBytes(c.Intermediate)); need > maxGrams {
+	if need := int64(c.Layers)*(2*triangleBytes(c.Hidden)+triangleBytes(c.Heads*c.HeadDim)+triangleBytes(c.Intermediate)) + 2*triangleBytes(c.Hidden); need > maxGrams {
 		return fmt.Errorf("pack: calibrating this model takes %d MiB of statistics, at most %d MiB are held; pack without calibration", need>>20, maxGrams>>20)
 	}
 	span := min(window, c.MaxContext)
-	s.scratch = make([]float32, span*width)
-	var err error
-	if s.FloatWeights, err = llama.NewFloatWeights(ctx, c, p.src.ReadRows, s.pool, llama.FloatBytes(c, false) > maxHeld); err != nil {
-		return fmt.Errorf("pack: calibrate: %w", err)
-	}
-	m, err := llama.New(c, s, s.pool, llama.Options{MaxBatchTokens: span, MaxContext: span})
+	pool := workers(p.opt.Workers)
+	w, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld)
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
-	geometry := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: span}
-	cache, err := kv.New(geometry, make([]byte, geometry.PageBytes()))
+	m, err := fisher.New(c, w, pool, span)
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
+	s := newStatistics(c, pool, span)
 	for first := 0; first < len(cal.Tokens); first += span {
 		part := cal.Tokens[first:min(first+span, len(cal.Tokens))]
-		seq, err := cache.NewSeq(len(part))
-		if err == nil {
-			err = m.Forward(ctx, []llama.Seq{{Tokens: part, KV: seq}}, nil)
-			seq.Close()
-		}
-		if err != nil {
+		s.window(first, len(part))
+		if err := m.Run(ctx, part, s.loss, s); err != nil {
 			return fmt.Errorf("pack: calibrate: %w", err)
 		}
 		p.opt.Progress(Progress{"calibrate", cal.Name, int64(first + len(part)), int64(len(cal.Tokens))})
 	}
-	for i := range c.Layers {
-		for k, g := range s.grams[i] {
-			p.mats[1+4*i+k].gram = g
-		}
-	}
+	s.finish(p.mats)
 	return nil
 }
 
-// statistics is a float32 model whose operators record their inputs.
+// statistics gathers what calibration finds.
 type statistics struct {
-	*llama.FloatWeights
+	config  llama.Config
 	pool    model.Pool
-	grams   map[int][4]*triangle // by layer: qkv, out, gate_up, down
 	scratch []float32
+	scaled  []float32
+	linear  [][fisher.Kinds]*moments
+	head    *moments  // inputs of the head
+	embed   *moments  // gradients of embedding rows
+	often   []float64 // per token, its expected number
+	unsure  []float64 // per token, the variance of that
+	first   int       // token of the text that the window starts at
+	gamma   []float32 // per token of the window, what errors of its logits cost
+	tokens  float64
 }
 
-// Acquire returns layer i with operators that record.
-func (s *statistics) Acquire(ctx context.Context, i int) (*llama.Layer, func(), error) {
-	layer, release, err := s.FloatWeights.Acquire(ctx, i)
-	if err != nil {
-		return nil, nil, err
+// moments are the statistics of one matrix.
+type moments struct {
+	gram   *triangle // inputs, weighted by what errors of their outputs cost
+	weight float64   // sum of these weights
+	cost   []float64 // per output, sum of squared gradients
+}
+
+func newStatistics(c llama.Config, pool model.Pool, span int) *statistics {
+	width := max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim)
+	s := &statistics{
+		config: c, pool: pool, scratch: make([]float32, span*width), scaled: make([]float32, span*width),
+		linear: make([][fisher.Kinds]*moments, c.Layers),
+		often:  make([]float64, c.Vocab), unsure: make([]float64, c.Vocab), gamma: make([]float32, span),
+		head: &moments{gram: newTriangle(c.Hidden)}, embed: &moments{gram: newTriangle(c.Hidden)},
 	}
-	own := *layer
-	grams := s.grams[i]
-	for k, l := range [4]*model.Linear{&own.QKV, &own.Out, &own.GateUp, &own.Down} {
-		if grams[k] == nil {
-			_, cols := (*l).Dims()
-			grams[k] = newTriangle(cols)
+	for i := range s.linear {
+		for k, d := range [fisher.Kinds][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}} {
+			s.linear[i][k] = &moments{gram: newTriangle(d[1]), cost: make([]float64, d[0])}
 		}
-		*l = recorder{*l, s, grams[k]}
 	}
-	s.grams[i] = grams
-	return &own, release, nil
+	return s
 }
 
-// recorder is an operator that records its inputs.
-type recorder struct {
-	model.Linear
-	s    *statistics
-	gram *triangle
+// window starts a window of n tokens.
+func (s *statistics) window(first, n int) {
+	s.first = first
+	s.tokens += float64(n)
 }
 
-// Apply implements model.Linear.
-func (r recorder) Apply(dst, x []float32, n int) error {
-	r.gram.add(x, n, r.s.pool, r.s.scratch)
-	return r.Linear.Apply(dst, x, n)
+// loss is that of a token drawn from the model's own prediction.
+func (s *statistics) loss(t int, logits []float32) {
+	kern.Softmax(logits)
+	u := uniform(uint64(s.first + t))
+	drawn, square := -1, 0.0
+	for v, p := range logits {
+		x := float64(p)
+		s.often[v] += x
+		s.unsure[v] += x * (1 - x)
+		square += x * x
+		if u -= x; u < 0 && drawn < 0 {
+			drawn = v
+		}
+	}
+	if drawn < 0 {
+		drawn = 0
+	}
+	s.gamma[t] = float32(1 - square)
+	logits[drawn]--
+}
+
+// uniform returns the i-th number in [0, 1) of a fixed sequence (SplitMix64).
+func uniform(i uint64) float64 {
+	z := (i + 1) * 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return float64((z^z>>31)>>11) / (1 << 53)
+}
+
+// Linear implements fisher.Sink.
+func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {
+	m := s.linear[layer][kind]
+	rows := len(dy) / n
+	gamma := make([]float32, n)
+	mean := float32(0)
+	for t := range n {
+		g := dy[t*rows : (t+1)*rows]
+		sum := float32(0)
+		for r, v := range g {
+			m.cost[r] += float64(v * v)
+			sum += v * v
+		}
+		gamma[t] = sum
+		mean += sum / float32(n)
+	}
+	for t := range gamma {
+		gamma[t] = gammaShare*gamma[t] + (1-gammaShare)*mean
+	}
+	s.add(m, x, gamma, n)
+}
+
+// add adds the inputs x with weights.
+func (s *statistics) add(m *moments, x, weight []float32, n int) {
+	cols := len(x) / n
+	for t := range n {
+		k := float32(math.Sqrt(float64(weight[t])))
+		for j, v := range x[t*cols : (t+1)*cols] {
+			s.scaled[t*cols+j] = v * k
+		}
+		m.weight += float64(weight[t])
+	}
+	m.gram.add(s.scaled[:n*cols], n, s.pool, s.scratch)
+}
+
+// Head implements fisher.Sink.
+func (s *statistics) Head(x, _ []float32, n int) { s.add(s.head, x, s.gamma, n) }
+
+// Embedding implements fisher.Sink.
+func (s *statistics) Embedding(_ []int32, dx []float32) {
+	n := len(dx) / s.config.Hidden
+	s.embed.gram.add(dx, n, s.pool, s.scratch)
+	s.embed.weight += float64(n)
+}
+
+// finish hands the statistics to the matrices.
+func (s *statistics) finish(mats []*matrix) {
+	for i := range s.linear {
+		for k, m := range s.linear[i] {
+			m.gram.scale(1 / max(m.weight, 1e-30))
+			for r := range m.cost {
+				m.cost[r] /= s.tokens
+			}
+			mats[1+4*i+k].gram, mats[1+4*i+k].cost = m.gram, m.cost
+		}
+	}
+	// Rows of the embedding are tokens: an error in one costs what the token's
+	// share in inputs (expected, not counted: a text is short) and predictions is.
+	s.embed.gram.scale(1 / s.embed.weight)
+	s.head.gram.scale(1 / max(s.head.weight, 1e-30))
+	in, out := s.embed.gram.trace(), s.head.gram.trace()
+	shareIn, shareOut := 1.0, 0.0
+	for _, v := range s.unsure {
+		shareOut += v / s.tokens
+	}
+	costIn, costOut := make([]float64, len(s.often)), make([]float64, len(s.often))
+	for v := range s.often {
+		costIn[v], costOut[v] = s.often[v]/s.tokens, s.unsure[v]/s.tokens
+	}
+	embed := mats[0]
+	if !s.config.Tied {
+		head := mats[len(mats)-1]
+		embed.gram, embed.cost = s.embed.gram, costIn
+		head.gram, head.cost = s.head.gram, costOut
+		return
+	}
+	both := s.head.gram
+	total := shareIn*in + shareOut*out
+	both.scale(shareOut)
+	both.plus(s.embed.gram, shareIn)
+	for v := range costIn {
+		costIn[v] = (costIn[v]*in + costOut[v]*out) / total
+	}
+	embed.gram, embed.cost = both, costIn
 }
 
 // workers is a pool that starts its goroutines anew for each loop.

@@ -27,11 +27,7 @@ func (p *packer) plan(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			if m.gram != nil {
-				sample, err := p.sampleRows(m, feedbackRows)
-				if err == nil {
-					m.feedback, err = newFeedback(m.gram, sample)
-				}
-				if err != nil {
+				if err := p.planMatrix(m); err != nil {
 					return fmt.Errorf("pack: %s: %w", m.name, err)
 				}
 				m.gram = nil
@@ -43,36 +39,55 @@ func (p *packer) plan(ctx context.Context) error {
 			return nil
 		})
 	}
-	return g.Wait()
-}
-
-// sampleRows reads about n rows, in runs spread over m, divided by their
-// scales.
-func (p *packer) sampleRows(m *matrix, n int) ([]float32, error) {
-	const run = 32
-	runs := max(1, min(n, m.rows)/run)
-	var out []float32
-	for i := range runs {
-		r0 := m.rows * i / runs
-		r1 := min(r0+run, m.rows)
-		at := len(out)
-		out = append(out, make([]float32, (r1-r0)*m.cols)...)
-		if err := p.read(m, r0, r1, out[at:]); err != nil {
-			return nil, err
-		}
-		m.divide(out[at:], r0, 1)
+	if err := g.Wait(); err != nil {
+		return err
 	}
-	return out, nil
-}
-
-// divide divides rows of m, from row r0 on, by their scales and the step.
-func (m *matrix) divide(values []float32, r0 int, step float64) {
-	for r := range len(values) / m.cols {
-		inv := float32(1 / (float64(m.row.Value(r0+r)) * step))
-		for j := range m.cols {
-			values[r*m.cols+j] *= inv
+	// Steps are relative to weights of average size.
+	sum := 0.0
+	for _, m := range p.mats {
+		if m.feedback != nil {
+			sum += m.feedback.excess() * float64(m.cols)
 		}
 	}
+	for _, m := range p.mats {
+		if m.feedback != nil {
+			m.feedback.shift(sum / float64(total))
+			m.weigh = 1
+		}
+	}
+	return nil
+}
+
+// planMatrix readies error feedback for m.
+func (p *packer) planMatrix(m *matrix) error {
+	power := rowPower
+	if m.rows == p.cfg.Vocab {
+		power = tokenPower
+	}
+	f, err := newFeedback(m.gram)
+	if err != nil {
+		return err
+	}
+	f.rows(wanted(m.cost, power))
+	m.feedback = f
+	return p.observe(m)
+}
+
+// observe shows the rows of m to its feedback.
+func (p *packer) observe(m *matrix) error {
+	f := m.feedback
+	buf := make([]float32, scanBand*m.cols)
+	for r0 := 0; r0 < m.rows; r0 += scanBand {
+		r1 := min(r0+scanBand, m.rows)
+		if err := p.read(m, r0, r1, buf[:(r1-r0)*m.cols]); err != nil {
+			return err
+		}
+		for r := r0; r < r1; r++ {
+			f.observe(r, buf[(r-r0)*m.cols:][:m.cols])
+		}
+	}
+	f.observed()
+	return nil
 }
 
 // coded is a matrix ready to be written.
@@ -129,21 +144,20 @@ var feedbackLoops = sync.Pool{New: func() any { return new(feedbackLoop) }}
 // encodeFeedback quantises m with error feedback and codes it.
 func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*coded, error) {
 	f := m.feedback
-	fit, err := f.fit(p.opt.Mode, m.rows, step, rateThin, 2)
+	fit, err := f.fit(p.opt.Mode, step, rateThin, 2)
 	if err == nil {
-		fit, _, err = f.fitPlanes(p.opt.Mode, fit.planes, m.rows, step, 1, 2)
+		fit, _, err = f.fitPlanes(p.opt.Mode, fit.planes, step, 1, 3)
 	}
 	if err != nil {
 		return nil, err
 	}
 	side := &rans.Side{
 		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
-		Row: m.row, Col: f.col, Order: f.class, Tables: fit.tables,
+		Row: fit.plan.scale, Col: f.col, Order: f.order, Tables: fit.tables,
 	}
-	if len(fit.coders) > 1 {
-		side.GroupClass = fit.class
+	if fit.plan.n > 1 {
+		side.GroupClass, side.RowClass = fit.plan.group, fit.plan.class
 	}
-	side.Row.Base = float32(float64(m.row.Base) * step)
 	enc, err := rans.NewEncoder(m.rows, m.cols, side)
 	if err != nil {
 		return nil, err
@@ -162,7 +176,7 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			losses[band], err = p.feedbackBand(m, fit, enc, band, step, c.chunks[band*geo.Blocks():(band+1)*geo.Blocks()])
+			losses[band], err = p.feedbackBand(m, fit, enc, band, c.chunks[band*geo.Blocks():(band+1)*geo.Blocks()])
 			return err
 		})
 	}
@@ -186,12 +200,12 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 
 // feedbackBand quantises and codes one band into its chunks. It returns the
 // squared error of the weights.
-func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band int, step float64, chunks [][]byte) (float64, error) {
+func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band int, chunks [][]byte) (float64, error) {
 	f, geo := m.feedback, enc.Matrix()
 	l := geo.Layout()
 	r0, r1 := geo.Band(band)
 	rows := r1 - r0
-	values, err := p.ordered(m, r0, r1, step)
+	values, err := p.ordered(m, &fit.plan.scale, r0, r1)
 	if err != nil {
 		return 0, err
 	}
@@ -203,7 +217,7 @@ func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band 
 	panel := 0
 	q := feedbackLoops.Get().(*feedbackLoop)
 	defer feedbackLoops.Put(q)
-	q.run(f, values, fit.groupCoder, func(j int, level []uint8, delta []int32) {
+	q.run(f, values, fit.plan.class[r0:r1], fit.groupCoders, func(j int, level []uint8, delta []int32) {
 		c0, c1 := l.Columns(panel)
 		if j >= c1 {
 			panel++
@@ -221,7 +235,7 @@ func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band 
 	}
 	loss := 0.0
 	for r := range rows {
-		s := float64(m.row.Value(r0+r)) * step
+		s := float64(fit.plan.scale.Value(r0 + r))
 		sum := float32(0)
 		for _, e := range values[r*l.Cols : (r+1)*l.Cols] {
 			sum += e * e
@@ -237,19 +251,19 @@ func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band 
 	return loss, nil
 }
 
-// ordered reads rows of m in coded order, divided by row scales and step.
-func (p *packer) ordered(m *matrix, r0, r1 int, step float64) ([]float32, error) {
+// ordered reads rows of m in coded order, divided by their scales.
+func (p *packer) ordered(m *matrix, scale *rans.Scales, r0, r1 int) ([]float32, error) {
 	values := make([]float32, (r1-r0)*m.cols)
 	if err := p.read(m, r0, r1, values); err != nil {
 		return nil, err
 	}
-	m.divide(values, r0, step)
 	row := make([]float32, m.cols)
 	for r := range r1 - r0 {
 		v := values[r*m.cols : (r+1)*m.cols]
 		copy(row, v)
+		inv := 1 / scale.Value(r0+r)
 		for k, j := range m.feedback.perm {
-			v[k] = row[j]
+			v[k] = row[j] * inv
 		}
 	}
 	return values, nil

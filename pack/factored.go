@@ -172,10 +172,7 @@ func (f *Factored) code(ctx context.Context) (*codedFactored, error) {
 	for i := range as {
 		m, err := p.inMemory(&as[i].target, true)
 		if err == nil {
-			var sample []float32
-			if sample, err = p.sampleRows(m, feedbackRows); err == nil {
-				m.feedback, err = newFeedback(as[i].gram, sample)
-			}
+			err = p.shareFeedback(as[i].gram, []*matrix{m})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("first factor of part %d: %w", as[i].part, err)
@@ -412,26 +409,22 @@ func skinny(rows, cols int) (band, depth int) {
 // shareFeedback plans error feedback for matrices with the same input: the same
 // order and scales of columns for all, so that activations are quantised once.
 func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
-	var all []float32
-	samples := make([][]float32, len(mats))
-	for i, m := range mats {
-		var err error
-		if samples[i], err = p.sampleRows(m, feedbackRows); err != nil {
-			return err
-		}
-		all = append(all, samples[i]...)
-	}
-	f, err := newFeedback(g, all)
+	f, err := newFeedback(g)
 	if err != nil {
 		return err
 	}
-	at := 0
-	for i, m := range mats {
+	for _, m := range mats {
 		own := *f
-		n := len(samples[i])
-		own.rows, own.sample = n/g.n, f.sample[at:at+n]
+		want := make([]float64, m.rows)
+		for r := range want {
+			want[r] = math.Log2(float64(m.row.Value(r)))
+		}
+		own.rows(want)
 		m.feedback = &own
-		at += n
+		if err := p.observe(m); err != nil {
+			return err
+		}
+		own.shift(own.excess() / float64(m.rows))
 	}
 	return nil
 }

@@ -15,16 +15,21 @@ import (
 // made up for by the columns after it, as far as inputs go together (Frantar et
 // al., GPTQ, 2023; Chee et al., QuIP, 2023). The step of a column follows from
 // what its error costs then: inputs that matter little get coarse steps
-// (WaterSIC, arXiv 2603.04956).
+// (WaterSIC, arXiv 2603.04956). The step of a row follows from what an error of
+// that output costs.
 type feedback struct {
 	perm  []int     // coded column -> column
-	class []uint8   // Side.Order, per column
+	order []uint8   // Side.Order, per column
 	a     *triangle // what the error of column k asks of column j: a[j][k]
 	col   rans.Scales
 	scale []float32 // value of col, per coded column
 
-	rows   int       // of the sample
-	sample []float32 // rows x columns in coded order, divided by row scales
+	want  []float64 // per row, log2 of its scale at a step of one
+	size  []float64 // per row, log2 of the root mean square of weights over column scales
+	group []float64 // per lane group, log2 of how much larger its weights are than their rows'
+
+	ids    []int     // rows of the sample
+	sample []float32 // these rows in coded order, as they are
 }
 
 const (
@@ -32,62 +37,126 @@ const (
 	colFrac      = 3   // column scales in steps of 2^(1/8)
 	colRange     = 63  // of codes: 8 octaves
 
-	// feedbackLambda is what lambda is multiplied with. Measured differences
-	// between 0.55 and 1 are small: 0.75 gained at 2.5 bits, not at 3.5.
-	feedbackLambda = 0.75
+	// feedbackLambda is what lambda is multiplied with: what the search takes
+	// off the weights to save bits, all rows of a column lose in the same
+	// direction, and at 2 bits that costs more than it saves.
+	feedbackLambda = 0.35
+
+	// rowFloor bounds the costs of rows from below, relative to the mean: rows
+	// whose outputs are hardly ever in use stay usable.
+	rowFloor = 1e-3
+	// A step would follow the cost of its row with a power of 1/2 if the loss
+	// were square in the errors. Coarse steps leave that range, the more so in
+	// rows of an embedding, where costs span five orders of magnitude and an
+	// error in the logit of a rare token raises its probability exponentially.
+	rowPower   = 0.35
+	tokenPower = 0.3
 )
 
-// newFeedback plans the columns of a matrix from its Gram matrix and a sample
-// of its rows (rows x g.n, divided by their scales).
-func newFeedback(g *triangle, sample []float32) (*feedback, error) {
+// newFeedback plans the columns of a matrix from its Gram matrix.
+func newFeedback(g *triangle) (*feedback, error) {
 	n := g.n
-	f := &feedback{perm: make([]int, n), class: make([]uint8, n), rows: len(sample) / n}
-	rms := make([]float64, n)
+	f := &feedback{perm: make([]int, n), order: make([]uint8, n)}
+	// Columns of like variance share lane groups, and so tables.
 	for j := range n {
 		f.perm[j] = j
-		for r := range f.rows {
-			v := float64(sample[r*n+j])
-			rms[j] += v * v
-		}
-		rms[j] = math.Sqrt(rms[j]/float64(f.rows)) + 1e-9
 	}
-	// Columns that need about as many bits share lane groups, and so tables.
-	need := make([]float64, n)
-	for j := range need {
-		need[j] = rms[j] * math.Sqrt(g.symmetric(j, j))
-	}
-	slices.SortStableFunc(f.perm, func(i, j int) int { return cmp.Compare(need[j], need[i]) })
+	slices.SortStableFunc(f.perm, func(i, j int) int { return cmp.Compare(g.symmetric(j, j), g.symmetric(i, i)) })
 	groups := tile.Layout{Rows: 1, Cols: n}.Groups()
 	classes := min(groups, rans.MaxClasses)
 	for k, j := range f.perm {
-		f.class[j] = uint8(k / tile.Lanes * classes / groups)
+		f.order[j] = uint8(k / tile.Lanes * classes / groups)
 	}
 	slices.SortStableFunc(f.perm, func(i, j int) int {
-		return cmp.Or(cmp.Compare(f.class[i], f.class[j]), cmp.Compare(i, j))
+		return cmp.Or(cmp.Compare(f.order[i], f.order[j]), cmp.Compare(i, j))
 	})
 	var root []float64
 	var err error
 	if f.a, root, err = g.factorise(f.perm); err != nil {
 		return nil, err
 	}
-	f.columns(root, rms)
-	f.sample = make([]float32, len(sample))
-	for r := range f.rows {
-		for k, j := range f.perm {
-			f.sample[r*n+k] = sample[r*n+j]
-		}
-	}
+	f.columns(root)
 	return f, nil
 }
 
-// columns sets the column scales to 1/root, on average (of logarithms) one
-// step per root mean square of the column.
-func (f *feedback) columns(root, rms []float64) {
-	n := len(root)
-	step, mean := make([]float64, n), 0.0 // logarithms to base 2
+// rows sets the scales of the rows that f is for: log2 of the scale of each at a
+// step of one. The rows are to be observed then.
+func (f *feedback) rows(want []float64) {
+	f.want, f.size, f.group = want, make([]float64, len(want)), make([]float64, len(f.a.left))
+	f.ids, f.sample = nil, nil
+}
+
+// wanted returns the scales of rows, as log2, from what an error of each output
+// costs, followed to the given power.
+func wanted(cost []float64, power float64) []float64 {
+	mean := 0.0
+	for _, c := range cost {
+		mean += c / float64(len(cost))
+	}
+	mean = max(mean, 1e-30)
+	want := make([]float64, len(cost))
+	for r, c := range cost {
+		want[r] = -math.Log2(max(c/mean, rowFloor))*power - math.Log2(mean)/2
+	}
+	return want
+}
+
+// observe takes row r of the matrix; rows come in order.
+func (f *feedback) observe(r int, row []float32) {
+	rows, n := len(f.want), f.a.n
+	if k := min(feedbackRows, rows); len(f.ids) < k && r == len(f.ids)*rows/k {
+		f.ids = append(f.ids, r)
+		for _, j := range f.perm {
+			f.sample = append(f.sample, row[j])
+		}
+	}
+	sum := 0.0
+	part := make([]float64, len(f.group))
 	for k, j := range f.perm {
+		v := float64(row[j] / f.scale[k])
+		part[k/tile.Lanes] += v * v
+	}
+	for _, v := range part {
+		sum += v
+	}
+	f.size[r] = math.Log2(sum/float64(n)) / 2
+	if sum > 0 {
+		for g, v := range part {
+			f.group[g] += v / sum
+		}
+	}
+}
+
+// observed ends the rows.
+func (f *feedback) observed() {
+	for g, v := range f.group {
+		share := float64(f.a.height(g)) / float64(f.a.n) * float64(len(f.want))
+		f.group[g] = math.Log2(v/share+1e-6) / 2
+	}
+}
+
+// excess returns by how much the rows' sizes exceed their scales at a step of
+// one, as a sum of logarithms to base 2.
+func (f *feedback) excess() (sum float64) {
+	for r, w := range f.want {
+		sum += max(f.size[r], -40) - w
+	}
+	return sum
+}
+
+// shift multiplies all scales by 2^by.
+func (f *feedback) shift(by float64) {
+	for r := range f.want {
+		f.want[r] += by
+	}
+}
+
+// columns sets the column scales to 1/root.
+func (f *feedback) columns(root []float64) {
+	n := len(root)
+	step := make([]float64, n) // logarithms to base 2
+	for k := range f.perm {
 		step[k] = -math.Log2(root[k])
-		mean += (math.Log2(rms[j]) - step[k]) / float64(n)
 	}
 	least := slices.Min(step)
 	top := 0
@@ -96,7 +165,7 @@ func (f *feedback) columns(root, rms []float64) {
 		codes[j] = uint8(min(math.Round((step[k]-least)*(1<<colFrac)), colRange))
 		top = max(top, int(codes[j]))
 	}
-	f.col = rans.Scales{Base: float32(math.Exp2(least + mean)), Frac: colFrac, Code: codes}
+	f.col = rans.Scales{Base: float32(math.Exp2(least)), Frac: colFrac, Code: codes}
 	for 1<<f.col.Bits <= top {
 		f.col.Bits++
 	}
@@ -107,6 +176,73 @@ func (f *feedback) columns(root, rms []float64) {
 	for k, j := range f.perm {
 		f.scale[k] = f.col.Value(j)
 	}
+}
+
+// rowPlan is what rows of a matrix get at a step.
+type rowPlan struct {
+	scale rans.Scales
+	class []uint8 // per row
+	group []uint8 // per lane group; a row's class there is the sum
+	n     int     // classes
+}
+
+// reach is the largest ratio, as log2, of a row's root mean square to its step
+// that levels of so many raw planes are made for.
+var reach = [...]float64{2, 3, 4, 5}
+
+// planRows plans the rows for a step.
+func (f *feedback) planRows(mode rans.Mode, planes int, step float64) rowPlan {
+	most := reach[planes]
+	if mode == rans.Scalar {
+		most-- // its levels are all in use, not every second one
+	}
+	at := make([]float64, len(f.want))
+	least := math.Inf(1)
+	for r, w := range f.want {
+		at[r] = min(max(w+math.Log2(step), f.size[r]-most), f.size[r]+2)
+		if f.size[r] > math.Inf(-1) {
+			least = min(least, at[r])
+		}
+	}
+	if math.IsInf(least, 1) {
+		least = 0
+	}
+	p := rowPlan{scale: rans.Scales{Base: float32(math.Exp2(least)), Frac: rowFrac, Code: make([]uint8, len(at))}}
+	top := 0
+	ratio := make([]float64, len(at))
+	low, high := math.Inf(1), math.Inf(-1)
+	for r, x := range at {
+		code := int(min(max(math.Round((x-least)*(1<<rowFrac)), 0), 255))
+		p.scale.Code[r] = uint8(code)
+		top = max(top, code)
+		ratio[r] = max(f.size[r]-(least+float64(code)/(1<<rowFrac)), -2)
+		low, high = min(low, ratio[r]), max(high, ratio[r])
+	}
+	for 1<<p.scale.Bits <= top {
+		p.scale.Bits++
+	}
+	if p.scale.Bits == 0 {
+		p.scale.Code = nil
+	}
+	// Rows and groups of like size in steps share tables.
+	gLow, gHigh := slices.Min(f.group), slices.Max(f.group)
+	width := 0.5
+	if len(f.want)*f.a.n > 1<<20 {
+		width = 0.3
+	}
+	width = max(width, (high-low+gHigh-gLow)/(rans.MaxClasses-2))
+	p.class, p.group = make([]uint8, len(at)), make([]uint8, len(f.group))
+	most1, most2 := uint8(0), uint8(0)
+	for r := range p.class {
+		p.class[r] = uint8((ratio[r]-low)/width + 0.5)
+		most1 = max(most1, p.class[r])
+	}
+	for g := range p.group {
+		p.group[g] = uint8((f.group[g]-gLow)/width + 0.5)
+		most2 = max(most2, p.group[g])
+	}
+	p.n = int(most1) + int(most2) + 1
+	return p
 }
 
 // feedbackLoop is the working memory of one band.
@@ -123,11 +259,10 @@ type feedbackLoop struct {
 const feedbackTile = 16 // rows of one product
 
 // run quantises rows x n values in coded order, in units of row scale and step,
-// and leaves their errors in values. coder gives the coder of a lane group,
-// column takes what was chosen; level and delta (what goes to the sparse list)
-// are overwritten later. It returns the cost: squared error in steps, and what
-// lambda makes of bits.
-func (q *feedbackLoop) run(f *feedback, values []float32, coder func(group int) *quant.Coder, column func(j int, level []uint8, delta []int32)) (loss float64) {
+// and leaves their errors in values. coders gives the coders of a lane group by
+// class of row, column takes what was chosen; level and delta (what goes to the
+// sparse list) are overwritten later. It returns the squared error in steps.
+func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders func(group int) []*quant.Coder, column func(j int, level []uint8, delta []int32)) (loss float64) {
 	n := f.a.n
 	rows := len(values) / n
 	q.target = slices.Grow(q.target[:0], rows*tile.Lanes)[:rows*tile.Lanes]
@@ -149,18 +284,18 @@ func (q *feedbackLoop) run(f *feedback, values []float32, coder func(group int) 
 				}
 			}
 		}
-		c := coder(t)
+		c := coders(t)
 		for k := range h {
 			target := q.target[k*rows:][:rows]
 			inv := 1 / f.scale[b+k]
 			for r, x := range target {
-				q.v[r], q.delta[r] = c.Split(x * inv)
+				q.v[r], q.delta[r] = c[class[r]].Split(x * inv)
 			}
-			if c.Mode == rans.DQ {
-				q.trellis.Column(c, q.v, q.level, q.rec)
+			if c[0].Mode == rans.DQ {
+				q.trellis.Classes(c, class, q.v, q.level, q.rec)
 			} else {
 				for r, v := range q.v {
-					q.level[r], q.rec[r] = c.Scalar(v)
+					q.level[r], q.rec[r] = c[class[r]].Scalar(v)
 				}
 			}
 			sum := float32(0)
@@ -184,76 +319,12 @@ func (q *feedbackLoop) run(f *feedback, values []float32, coder func(group int) 
 // counts holds how often symbols were used, per quantiser.
 type counts [2][rans.Alphabet]int64
 
-// length returns the coded bits of c under its own frequencies.
-func (c *counts) length() (bits float64) {
-	for q := range c {
-		total := int64(0)
-		for _, n := range c[q] {
-			total += n
-		}
-		for _, n := range c[q] {
-			if n > 0 {
-				bits -= float64(n) * math.Log2(float64(n)/float64(total))
-			}
-		}
-	}
-	return bits
-}
-
-func (c *counts) plus(d *counts) counts {
-	s := *c
-	for q := range s {
-		for i := range s[q] {
-			s[q][i] += d[q][i]
-		}
-	}
-	return s
-}
-
-// cluster joins lane groups into classes while that costs fewer bits than the
-// tables it saves, and until there are few enough. A symbol of the sample
-// stands for weight symbols.
-func cluster(group []counts, weight float64, tables int) (class []uint8, of []counts) {
-	class = make([]uint8, len(group))
-	of = slices.Clone(group)
-	length := make([]float64, len(of))
-	for i := range of {
-		class[i], length[i] = uint8(i), of[i].length()
-	}
-	for len(of) > 1 {
-		bestI, bestJ, best := 0, 0, math.Inf(1)
-		for i := range of {
-			for j := i + 1; j < len(of); j++ {
-				both := of[i].plus(&of[j])
-				if rise := (both.length() - length[i] - length[j]) * weight; rise < best {
-					bestI, bestJ, best = i, j, rise
-				}
-			}
-		}
-		if len(of) <= rans.MaxClasses && best > float64(tables)*24*8 {
-			break
-		}
-		of[bestI] = of[bestI].plus(&of[bestJ])
-		length[bestI] = of[bestI].length()
-		of, length = slices.Delete(of, bestJ, bestJ+1), slices.Delete(length, bestJ, bestJ+1)
-		for g := range class {
-			switch {
-			case int(class[g]) == bestJ:
-				class[g] = uint8(bestI)
-			case int(class[g]) > bestJ:
-				class[g]--
-			}
-		}
-	}
-	return class, of
-}
-
 // fit is [matrix.fit] with error feedback: planes, classes and tables for a
-// matrix of the given number of rows. It looks at every thin-th row of the sample.
-func (f *feedback) fit(mode rans.Mode, rows int, step float64, thin, turns int) (*coderFit, error) {
+// matrix at a step. It looks at every thin-th row of the sample.
+func (f *feedback) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
 	var best *coderFit
 	for planes := range mode.MaxPlanes() + 1 {
-		c, reach, err := f.fitPlanes(mode, planes, rows, step, thin, turns)
+		c, reach, err := f.fitPlanes(mode, planes, step, thin, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -267,34 +338,44 @@ func (f *feedback) fit(mode rans.Mode, rows int, step float64, thin, turns int) 
 	return best, nil
 }
 
-func (f *feedback) fitPlanes(mode rans.Mode, planes, rows int, step float64, thin, turns int) (c *coderFit, reach bool, err error) {
-	groups := len(f.a.left)
-	c = &coderFit{planes: planes, class: make([]uint8, groups)}
+// scaled returns every thin-th row of the sample in units of its scale, and
+// their classes.
+func (f *feedback) scaled(p *rowPlan, thin int) (values []float32, class []uint8) {
+	n := f.a.n
+	for k := 0; k < len(f.ids); k += thin {
+		r := f.ids[k]
+		inv := 1 / p.scale.Value(r)
+		for _, v := range f.sample[k*n : (k+1)*n] {
+			values = append(values, v*inv)
+		}
+		class = append(class, p.class[r])
+	}
+	return values, class
+}
+
+func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns int) (c *coderFit, reach bool, err error) {
+	plan := f.planRows(mode, planes, step)
+	c = &coderFit{planes: planes, plan: plan}
 	lambda := feedbackLambda * quant.Lambda(mode)
 	uniform := quant.Uniform(mode, planes)
 	uniform.Lambda = lambda
-	c.coders = []*quant.Coder{uniform}
-	n := f.a.n
-	used := (f.rows + thin - 1) / thin
-	values := make([]float32, used*n)
+	c.coders = slices.Repeat([]*quant.Coder{uniform}, plan.n)
+	source, class := f.scaled(&plan, thin)
+	values := make([]float32, len(source))
 	var loop feedbackLoop
 	total := float64(len(values))
+	rows, n := float64(len(f.want)), float64(f.a.n)
 	for range turns {
-		inv := float32(1 / step)
-		for r := range used {
-			for j, v := range f.sample[r*thin*n : (r*thin+1)*n] {
-				values[r*n+j] = v * inv
-			}
-		}
-		seen := make([]counts, groups)
+		copy(values, source)
+		seen := make([]counts, plan.n)
 		outliers := 0
-		loss := loop.run(f, values, c.groupCoder, func(j int, level []uint8, delta []int32) {
-			s := &seen[j/tile.Lanes]
+		loss := loop.run(f, values, class, c.groupCoders, func(j int, level []uint8, delta []int32) {
+			s := seen[plan.group[j/tile.Lanes]:]
 			if mode == rans.DQ {
-				quant.Walk(level, func(i, q int) { s[q][level[i]>>planes]++ })
+				quant.Walk(level, func(i, q int) { s[class[i]][q][level[i]>>planes]++ })
 			} else {
-				for _, u := range level {
-					s[0][u>>planes]++
+				for i, u := range level {
+					s[class[i]][0][u>>planes]++
 				}
 			}
 			for _, d := range delta {
@@ -307,18 +388,16 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes, rows int, step float64, thi
 			c.cost = math.Inf(1) // far too few levels
 			return c, false, nil
 		}
-		var of []counts
-		c.class, of = cluster(seen, float64(rows)/float64(used), 1+int(mode))
 		c.coders, c.tables, c.bits = nil, nil, float64(outliers)*24
-		for k := range of {
-			tables := []rans.Table(nil)
+		for k := range seen {
+			var tables []rans.Table
 			for q := range 1 + int(mode) {
-				t, err := quant.FitTable(of[k][q])
+				t, err := quant.FitTable(smooth(seen, k, q))
 				if err != nil {
 					return nil, false, err
 				}
 				tables = append(tables, t)
-				for s, n := range of[k][q] {
+				for s, n := range seen[k][q] {
 					if n > 0 && t.Freq[s] > 0 {
 						c.bits += float64(n) * (8 - math.Log2(float64(t.Freq[s])))
 					} else if n > 0 {
@@ -330,9 +409,38 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes, rows int, step float64, thi
 			c.tables = append(c.tables, tables...)
 		}
 		c.bits = c.bits/total + float64(planes)
-		c.cost = loss/total + float64(lambda)*c.bits
-		c.bits += float64(len(c.tables)*24*8)/(float64(rows)*float64(f.a.n)) + float64(4+f.col.Bits)/float64(rows)
+		c.cost = f.price(&plan, loss/total, step) + float64(lambda)*c.bits
+		rowBits := float64(plan.scale.Bits)
+		if len(seen) > 1 {
+			rowBits += 4
+		}
+		c.bits += float64(len(c.tables)*24*8)/(rows*n) + float64(4+f.col.Bits)/rows + rowBits/n
 		reach = outliers*20000 <= len(values)
 	}
 	return c, reach, nil
+}
+
+// price returns the error of a plan in steps squared of the rows' ideal scales:
+// a row that was clipped to a coarser scale pays for it.
+func (f *feedback) price(p *rowPlan, loss, step float64) float64 {
+	more := 0.0
+	for r, w := range f.want {
+		over := math.Log2(float64(p.scale.Value(r))) - w - math.Log2(step)
+		more += math.Exp2(2*min(over, 2)) / float64(len(f.want))
+	}
+	return loss * max(more, 1)
+}
+
+// smooth returns the counts of class k with a little of its neighbours', since
+// a sample may hold few rows of a class.
+func smooth(seen []counts, k, q int) (out [rans.Alphabet]int64) {
+	for s := range out {
+		out[s] = 64 * seen[k][q][s]
+		for _, i := range [2]int{k - 1, k + 1} {
+			if i >= 0 && i < len(seen) {
+				out[s] += seen[i][q][s]
+			}
+		}
+	}
+	return out
 }

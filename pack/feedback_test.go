@@ -97,39 +97,60 @@ func TestFactorise(t *testing.T) {
 				}
 				got += one(i) * one(j)
 			}
-			want := g.symmetric(perm[i], perm[j]) / mean
+			want := g.symmetric(perm[i], perm[j])
 			if i == j {
-				want += damping*want + dampFloor
+				want += damping*want + dampFloor*mean
 			}
-			if math.Abs(got-want) > 1e-5 {
+			if math.Abs(got-want) > 1e-5*mean {
 				t.Fatalf("element (%d, %d) is %v, want %v", i, j, got, want)
 			}
 		}
 	}
 }
 
+// planned returns what a matrix (rows x width) whose outputs cost alike gets on
+// inputs with that Gram matrix.
+func planned(g *triangle, w []float32) (*feedback, error) {
+	rows := len(w) / g.n
+	cost := make([]float64, rows)
+	for r := range cost {
+		cost[r] = 1
+	}
+	f, err := newFeedback(g)
+	if err != nil {
+		return nil, err
+	}
+	f.rows(wanted(cost, rowPower))
+	for r := range rows {
+		f.observe(r, w[r*g.n:(r+1)*g.n])
+	}
+	f.observed()
+	f.shift(f.excess() / float64(rows))
+	return f, nil
+}
+
 // reconstruct runs the loop over w (rows x width) and returns what stands for
-// it, and the bits that were estimated.
+// it, and the bits that were estimated. A step of one is the size of the weights.
 func reconstruct(t *testing.T, f *feedback, mode rans.Mode, w []float32, step float64) (out []float32, bits float64) {
 	t.Helper()
 	n := f.a.n
 	rows := len(w) / n
-	fit, err := f.fit(mode, rows, step, 1, 2)
+	fit, err := f.fit(mode, step, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	values, orig := make([]float32, len(w)), make([]float32, len(w))
 	for r := range rows {
 		for k, j := range f.perm {
-			values[r*n+k] = w[r*n+j] / float32(step)
+			values[r*n+k] = w[r*n+j] / fit.plan.scale.Value(r)
 		}
 	}
 	copy(orig, values)
-	new(feedbackLoop).run(f, values, fit.groupCoder, func(int, []uint8, []int32) {})
+	new(feedbackLoop).run(f, values, fit.plan.class, fit.groupCoders, func(int, []uint8, []int32) {})
 	out = make([]float32, len(w))
 	for r := range rows {
 		for k, j := range f.perm {
-			out[r*n+j] = (orig[r*n+k] - values[r*n+k]) * float32(step)
+			out[r*n+j] = (orig[r*n+k] - values[r*n+k]) * fit.plan.scale.Value(r)
 		}
 	}
 	return out, fit.bits
@@ -164,7 +185,7 @@ func TestFeedbackBeatsPlain(t *testing.T) {
 	x, unseen := all[:n*width], all[n*width:]
 	w := gaussian(r, rows*width)
 	for _, mode := range []rans.Mode{rans.Scalar, rans.DQ} {
-		f, err := newFeedback(gramOf(x, n, width), w)
+		f, err := planned(gramOf(x, n, width), w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +195,7 @@ func TestFeedbackBeatsPlain(t *testing.T) {
 		for j := range width {
 			*id.at(j, j) = 1
 		}
-		plain, err := newFeedback(id, w)
+		plain, err := planned(id, w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +236,7 @@ func TestFeedbackDegenerate(t *testing.T) {
 	for name, x := range map[string][]float32{"few": few, "dead": dead, "huge": huge, "none": make([]float32, 64*width)} {
 		for _, mode := range []rans.Mode{rans.Scalar, rans.DQ} {
 			for _, step := range []float64{0.05, 0.5, 2} {
-				f, err := newFeedback(gramOf(x, len(x)/width, width), w)
+				f, err := planned(gramOf(x, len(x)/width, width), w)
 				if err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
@@ -234,7 +255,7 @@ func TestFeedbackDegenerate(t *testing.T) {
 	}
 	bad := inputs(r, 64, width, 5, 0)
 	bad[5] = float32(math.Inf(1))
-	if _, err := newFeedback(gramOf(bad, 64, width), w); err == nil {
+	if _, err := planned(gramOf(bad, 64, width), w); err == nil {
 		t.Error("infinite activations were accepted")
 	}
 }

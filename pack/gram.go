@@ -51,6 +51,30 @@ func (g *triangle) symmetric(i, j int) float64 {
 	return float64(*g.at(max(i, j), min(i, j)))
 }
 
+// scale multiplies g by k.
+func (g *triangle) scale(k float64) {
+	for t := range g.left {
+		kern.Scale(g.left[t], float32(k))
+		kern.Scale(g.diag[t], float32(k))
+	}
+}
+
+// plus adds k times h, of the same size.
+func (g *triangle) plus(h *triangle, k float64) {
+	for t := range g.left {
+		kern.Axpy(g.left[t], float32(k), h.left[t])
+		kern.Axpy(g.diag[t], float32(k), h.diag[t])
+	}
+}
+
+// trace returns the sum of the diagonal.
+func (g *triangle) trace() (sum float64) {
+	for j := range g.n {
+		sum += g.symmetric(j, j)
+	}
+	return sum
+}
+
 // add adds X^T X for the n rows of x. scratch holds n columns.
 func (g *triangle) add(x []float32, n int, pool model.Pool, scratch []float32) {
 	// Columns of x side by side in memory: products run along the tokens.
@@ -83,7 +107,7 @@ func (g *triangle) add(x []float32, n int, pool model.Pool, scratch []float32) {
 // correlations what so few tokens cannot know, and a floor for inputs that are
 // (nearly) never in use.
 const (
-	damping   = 1e-2
+	damping   = 5e-2
 	dampFloor = 1e-3 // of the mean variance
 )
 
@@ -131,10 +155,10 @@ func (g *triangle) factorise(perm []int) (a *triangle, root []float64, err error
 	a, root = newTriangle(n), make([]float64, n)
 	for j := range n {
 		row := raw.Data[(n-1-j)*raw.Stride:]
-		root[j] = row[n-1-j]
 		for k := range j {
-			*a.at(j, k) = float32(row[n-1-k] / root[j])
+			*a.at(j, k) = float32(row[n-1-k] / row[n-1-j])
 		}
+		root[j] = row[n-1-j] * math.Sqrt(mean)
 	}
 	return a, root, nil
 }

@@ -31,6 +31,7 @@ type matrix struct {
 	pictures *pictureFit // nil unless coded as pictures
 
 	gram     *triangle // of the inputs; nil without calibration
+	cost     []float64 // per row, what an error of that output costs; with gram
 	feedback *feedback // what gram becomes
 }
 

@@ -214,6 +214,11 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		} else if m.feedback == nil {
 			t, err = p.encode(ctx, w, m, role, m.step(step))
 		} else {
+			if ahead[m] == nil {
+				if ahead, err = p.layerAhead(ctx, []*matrix{m}, step); err != nil {
+					return err
+				}
+			}
 			c := ahead[m]
 			delete(ahead, m)
 			t, err = c.report, c.write(w, m, role)
@@ -242,8 +247,11 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
-		if ahead, err = p.layerAhead(ctx, p.mats[next:next+4], step); err != nil {
-			return nil, err
+		if p.mats[next].feedback != nil && ahead[p.mats[next]] == nil {
+			more := 4 * min(max(1, p.opt.Workers/4), p.cfg.Layers-i)
+			if ahead, err = p.layerAhead(ctx, p.mats[next:next+more], step); err != nil {
+				return nil, err
+			}
 		}
 		for k, norm := range [4]string{"attn_norm", "", "ffn_norm", ""} {
 			if norm != "" {

@@ -24,19 +24,20 @@ type coderFit struct {
 	bits   float64 // per weight, estimated on the sample, outliers included
 	cost   float64 // squared error plus lambda * bits, per weight, in steps
 
-	// With error feedback there are classes of tables, and a coder for each.
+	// With error feedback there are classes of rows and lane groups, and a coder
+	// for each.
 	coders []*quant.Coder
-	class  []uint8 // per lane group
+	plan   rowPlan
 }
 
-// coder of a lane group, with error feedback.
-func (f *coderFit) groupCoder(group int) *quant.Coder { return f.coders[f.class[group]] }
+// groupCoders returns the coders of a lane group by class of row.
+func (f *coderFit) groupCoders(group int) []*quant.Coder { return f.coders[f.plan.group[group]:] }
 
 // fit finds planes and tables for m at a step, by turns of quantising every
 // thin-th column of the sample and refitting the tables.
 func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
 	if m.feedback != nil {
-		return m.feedback.fit(mode, m.rows, step, thin, turns)
+		return m.feedback.fit(mode, step, thin, turns)
 	}
 	var best *coderFit
 	for planes := range mode.MaxPlanes() + 1 {
@@ -160,7 +161,7 @@ func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
 	rows := float64(m.row.Bits) / float64(m.cols)
 	tables := 60 * 8 / float64(m.weights())
 	if m.feedback != nil {
-		tables = 0 // in the fit
+		tables, rows = 0, 0 // in the fit
 	}
 	pad := lanes / float64(m.cols)
 	return rate*(1+(pad-1)*0.5) + states + rows + tables, nil

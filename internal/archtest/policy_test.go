@@ -44,8 +44,9 @@ const ours = `
 	internal/kern, weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
+	internal/kern, model, model/llama < pack/fisher;
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
-	model, model/kv, model/llama, pack/quant < pack;
+	model, model/kv, model/llama, pack/quant, pack/fisher < pack;
 
 	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
 

@@ -192,7 +192,7 @@ func FuzzParseConfig(f *testing.F) {
 		if err := c.Validate(); err != nil {
 			t.Fatalf("accepted but invalid: %v", err)
 		}
-		for _, r := range c.inverseFrequencies() {
+		for _, r := range c.InverseFrequencies() {
 			if r < 0 || math.IsNaN(float64(r)) || math.IsInf(float64(r), 0) {
 				t.Fatalf("rotation rate %v from %s", r, data)
 			}

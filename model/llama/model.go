@@ -147,7 +147,7 @@ func New(c Config, w Weights, pool model.Pool, o Options) (*Model, error) {
 		return s
 	}
 	m := &Model{
-		config: c, options: o, weights: w, pool: pool, frequencies: c.inverseFrequencies(),
+		config: c, options: o, weights: w, pool: pool, frequencies: c.InverseFrequencies(),
 		x: take(n * c.Hidden), y: take(n * c.Hidden), cos: take(n * c.HeadDim / 2), sin: take(n * c.HeadDim / 2),
 		work: take(int(workElements(c, o))), parts: take(int(partElements(c, o))),
 		ids: make([]int32, 0, n), at: make([]int32, 0, n), cache: make([]*kv.Seq, 0, n),

@@ -2,14 +2,14 @@ package llama
 
 import "math"
 
-// inverseFrequencies returns the HeadDim/2 rotation rates of RoPE, in radians
+// InverseFrequencies returns the HeadDim/2 rotation rates of RoPE, in radians
 // per position, after frequency scaling.
 //
 // The arithmetic follows Hugging Face transformers (modeling_rope_utils.py)
 // step by step in float32, since its rates are what checkpoints were trained
 // and are evaluated with: at position 100,000 a rate that is more exact than
 // theirs is already a visibly different angle.
-func (c Config) inverseFrequencies() []float32 {
+func (c Config) InverseFrequencies() []float32 {
 	f := make([]float32, c.HeadDim/2)
 	for i := range f {
 		exponent := float32(2*i) / float32(c.HeadDim)

@@ -128,7 +128,7 @@ func TestTinyGolden(t *testing.T) {
 // which differ by the last place of torch's float32 power at most.
 func TestInverseFrequencies(t *testing.T) {
 	for _, v := range tinyModels(t) {
-		got := v.config.inverseFrequencies()
+		got := v.config.InverseFrequencies()
 		if len(got) != len(v.Rates) {
 			t.Fatalf("%s: %d rates, want %d", v.Name, len(got), len(v.Rates))
 		}

@@ -28,6 +28,13 @@ var into = [8][2]arc{
 // state 0 on: index[i] receives k + 8*2^planes and rec[i], if rec is not nil,
 // what it stands for. It returns the cost: squared error plus lambda * bits.
 func (t *Trellis) Column(c *Coder, v []float32, index []uint8, rec []float32) float32 {
+	return t.Classes([]*Coder{c}, nil, v, index, rec)
+}
+
+// Classes is Column for rows of several classes: coders[class[i]] codes row i.
+// The coders share planes and lambda. With class nil all rows are of class 0.
+func (t *Trellis) Classes(coders []*Coder, class []uint8, v []float32, index []uint8, rec []float32) float32 {
+	c := coders[0]
 	if cap(t.choice) < len(v) {
 		t.choice, t.level = make([]uint8, len(v)), make([][4]int8, len(v))
 	}
@@ -37,6 +44,9 @@ func (t *Trellis) Column(c *Coder, v []float32, index []uint8, rec []float32) fl
 	base := float32(0) // subtracted from the costs now and then, so that they stay exact
 	for i, x := range v {
 		var j [4]float32
+		if class != nil {
+			c = coders[class[i]]
+		}
 		c.candidates(x, &level[i], &j)
 		var now [8]float32
 		bits := uint8(0)
