@@ -27,7 +27,7 @@ type packCmd struct {
 	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"FOLDER" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into FOLDER instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina; slower, better."`
-	Tokens  int         `name:"calibrate-tokens" default:"32768" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
+	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`

@@ -36,9 +36,12 @@ type Layer struct {
 // Weights gives a model's weights. Slices stay the callee's; those of a layer
 // are valid until the next call of Layer.
 type Weights interface {
-	Embedding(id int32) ([]float32, error) // one row
+	// Embedding returns the row of a token, valid until the next call.
+	Embedding(id int32) ([]float32, error)
+	// Layer returns layer i.
 	Layer(i int) (*Layer, error)
-	Head() (norm, head []float32, err error) // Hidden; Vocab x Hidden
+	// Head returns the last norm (Hidden) and the output matrix (Vocab x Hidden).
+	Head() (norm, head []float32, err error)
 }
 
 // Loss turns the logits after token t of the window into their gradient, in
