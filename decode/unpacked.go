@@ -50,7 +50,7 @@ func (m *Matrix) UnpackedBytes() int64 {
 // its rows begin with.
 func (m *Matrix) packedBytes(f *form) int64 {
 	groups := m.layout.Groups()
-	return int64(m.rowBlocks())*int64(f.BlockBytes(0, groups)) + int64(m.layout.Rows)*int64(f.RowBytes(groups))
+	return int64(m.rowBlocks()-1)*int64(f.BlockBytes(0, groups)) + int64(f.BlockBytes(m.layout.Rows, groups))
 }
 
 // Unpack decodes m, whose chunks are attached, into dst, which has

@@ -18,15 +18,20 @@ const lanes = 64
 // holds column i in its low half, column i+32 in its high half) and 8 bytes per
 // plane, from low to high, where bit i of byte j is column 8*j+i.
 //
+// That is the split form. Where the AVX-512 kernels run, the paired form of
+// nibble_pair.go takes its place, so what was packed belongs to the process.
+//
 // The zero value is of no use; a Nibbles does not change and is safe for
 // concurrent use. The assembly knows the order of the fields.
 type Nibbles struct {
-	level  [32]uint8 // of nibble k in quantiser q, bias included: level[16*q+k]
-	step   [16]uint8 // code of the state that parity b leads to from state s: step[2*s+b]
-	shift  uint64    // log2(unit)
-	unit   uint8     // what a bit of the lowest plane adds
-	planes uint8     // 0 to 3
-	bias   uint8     // what was added to the levels
+	level  [32]uint8    // of nibble k in quantiser q, bias included: level[16*q+k]
+	step   [16]uint8    // code of the state that parity b leads to from state s: step[2*s+b]
+	shift  uint64       // log2(unit)
+	unit   uint8        // what a bit of the lowest plane adds
+	planes uint8        // 0 to 3
+	bias   uint8        // what was added to the levels
+	paired bool         // the form
+	pair   [2][64]uint8 // level by what the kernels of the paired form find in a byte, for either row of a pair
 }
 
 // code is how the kernels hold state s of a column: bits that select the row of
@@ -52,14 +57,21 @@ func NewNibbles(level [2][16]uint8, next *[8][2]uint8, planes, shift, bias int) 
 			t.step[2*s], t.step[2*s+1] = code(next[s][0]), code(next[s][1])
 		}
 	}
+	if pairs() && (next == nil || linear(next)) {
+		t.makePaired()
+	}
 	return t
 }
 
-// RowBytes returns the size of one row of the given number of lane groups.
+// RowBytes returns the size of one row of the given number of lane groups, in a
+// block of an even number of rows.
 func (t *Nibbles) RowBytes(groups int) int { return groups * (lanes/2 + int(t.planes)*lanes/8) }
 
 // BlockBytes returns the size of a block of the given rows and lane groups.
 func (t *Nibbles) BlockBytes(rows, groups int) int {
+	if t.paired {
+		return groups*pairSeed + (rows+1)/2*2*t.RowBytes(groups)
+	}
 	return groups*lanes/2 + rows*t.RowBytes(groups)
 }
 
@@ -112,6 +124,10 @@ func nextNibbles(dst, codes *[lanes]uint8, w []byte, t *Nibbles) {
 }
 
 func expandNibblesGeneric(dst, w []byte, rows, groups int, t *Nibbles) {
+	if t.paired {
+		expandPairs(dst, w, rows, groups, t)
+		return
+	}
 	codes, w := nibbleStates(w, groups, t)
 	for i := range rows * groups {
 		nextNibbles((*[lanes]uint8)(dst[i*lanes:]), &codes[i%groups], w[i*t.RowBytes(1):], t)
@@ -119,6 +135,10 @@ func expandNibblesGeneric(dst, w []byte, rows, groups int, t *Nibbles) {
 }
 
 func dotsNibblesGeneric(dst []int32, w []byte, x []int8, groups int, t *Nibbles) {
+	if t.paired {
+		dotsPairs(dst, w, x, groups, t)
+		return
+	}
 	codes, w := nibbleStates(w, groups, t)
 	var level [lanes]uint8
 	for r := range dst {

@@ -36,9 +36,12 @@ func dotsNibblesAVX2(dst *int32, w *byte, x *int8, rows, groups int, t *Nibbles)
 //go:noescape
 func expandNibblesAVX2(dst, w *byte, rows, groups int, t *Nibbles)
 
+// pairs reports whether kernels of the paired form run.
+func pairs() bool { return cpu.Active() == cpu.AVX512 }
+
 func dotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) {
-	switch cpu.Active() {
-	case cpu.AVX512:
+	switch tier := cpu.Active(); {
+	case tier == cpu.AVX512 && t.paired:
 		switch t.planes {
 		case 0:
 			dots0AVX512(&dst[0], &w[0], &x[0], rows, groups, t)
@@ -49,7 +52,7 @@ func dotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) 
 		default:
 			dots3AVX512(&dst[0], &w[0], &x[0], rows, groups, t)
 		}
-	case cpu.AVX2:
+	case tier >= cpu.AVX2 && !t.paired:
 		dotsNibblesAVX2(&dst[0], &w[0], &x[0], rows, groups, t)
 	default:
 		dotsNibblesGeneric(dst, w, x, groups, t)
@@ -57,8 +60,8 @@ func dotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) 
 }
 
 func expandNibbles(dst, w []byte, rows, groups int, t *Nibbles) {
-	switch cpu.Active() {
-	case cpu.AVX512:
+	switch tier := cpu.Active(); {
+	case tier == cpu.AVX512 && t.paired:
 		switch t.planes {
 		case 0:
 			expand0AVX512(&dst[0], &w[0], rows, groups, t)
@@ -69,7 +72,7 @@ func expandNibbles(dst, w []byte, rows, groups int, t *Nibbles) {
 		default:
 			expand3AVX512(&dst[0], &w[0], rows, groups, t)
 		}
-	case cpu.AVX2:
+	case tier >= cpu.AVX2 && !t.paired:
 		expandNibblesAVX2(&dst[0], &w[0], rows, groups, t)
 	default:
 		expandNibblesGeneric(dst, w, rows, groups, t)

@@ -14,16 +14,8 @@
 #define UNIT   56
 #define PLANES 57
 
-// halves shifts the upper 32 bytes right by 4 bits.
-DATA halves<>+0(SB)/8, $0
-DATA halves<>+8(SB)/8, $0
-DATA halves<>+16(SB)/8, $0
-DATA halves<>+24(SB)/8, $0
-DATA halves<>+32(SB)/8, $0x0004000400040004
-DATA halves<>+40(SB)/8, $0x0004000400040004
-DATA halves<>+48(SB)/8, $0x0004000400040004
-DATA halves<>+56(SB)/8, $0x0004000400040004
-GLOBL halves<>(SB), RODATA|NOPTR, $64
+DATA bit2<>+0(SB)/4, $0x04040404
+GLOBL bit2<>(SB), RODATA|NOPTR, $4
 
 DATA ones8<>+0(SB)/4, $0x01010101
 GLOBL ones8<>(SB), RODATA|NOPTR, $4
@@ -32,123 +24,128 @@ GLOBL low4<>(SB), RODATA|NOPTR, $4
 DATA words1<>+0(SB)/4, $0x00010001
 GLOBL words1<>(SB), RODATA|NOPTR, $4
 
-// pick8 takes elements 0 and 1 of each 128-bit lane of a ZMM register.
-DATA pick8<>+0(SB)/8, $0x0000000400000000
-DATA pick8<>+8(SB)/8, $0x0000000c00000008
-DATA pick8<>+16(SB)/8, $0x0000000500000001
-DATA pick8<>+24(SB)/8, $0x0000000d00000009
-GLOBL pick8<>(SB), RODATA|NOPTR, $32
+#define PAIR 60 // both tables of the paired form
 
-// CONST512 loads tables: R12 is the Nibbles. Z16 low nibbles, Z17 ones, Z18
-// levels, Z19 steps, Z20 halves, Z21 to Z23 what the planes add.
+// CONST512 loads tables: R12 is the Nibbles. Z16 bit 2 of every byte, Z18 levels
+// of the upper row, Z19 of the lower one, Z21 to Z23 what the planes add.
 #define CONST512 \
-	VPBROADCASTD    low4<>(SB), Z16  \
-	VPBROADCASTD    ones8<>(SB), Z17 \
-	VBROADCASTI64X4 LEVEL(R12), Z18  \
-	VBROADCASTI32X4 STEP(R12), Z19   \
-	VMOVDQU64       halves<>(SB), Z20 \
-	VPBROADCASTB    UNIT(R12), Z21   \
-	VPADDB          Z21, Z21, Z22    \
-	VPADDB          Z22, Z22, Z23
+	VPBROADCASTD bit2<>(SB), Z16   \
+	VMOVDQU64    PAIR(R12), Z18    \
+	VMOVDQU64    PAIR+64(R12), Z19 \
+	VPBROADCASTB UNIT(R12), Z21    \
+	VPADDB       Z21, Z21, Z22     \
+	VPADDB       Z22, Z22, Z23
 
-// SEED sets the state codes of a group.
-#define SEED(s) \
-	VBROADCASTI64X4 (SI), Z9     \
-	VPSRLVW         Z20, Z9, Z9  \
-	VPANDD          Z16, Z9, Z9  \
-	VPSHUFB         Z9, Z19, s   \
-	ADDQ            $32, SI
+// SEED sets the states of a group: x, y, z are q[r-1], q[r], q[r+1] in bit 2.
+#define SEED(x, y, z) \
+	KMOVQ      (SI), K1      \
+	VMOVDQU8.Z Z16, K1, x    \
+	KMOVQ      8(SI), K1     \
+	VMOVDQU8.Z Z16, K1, y    \
+	KMOVQ      16(SI), K1    \
+	VMOVDQU8.Z Z16, K1, z    \
+	ADDQ       $24, SI
 
 // SEEDS sets those of all groups, R8 in number.
 #define SEEDS \
-	SEED(Z0)   \
-	CMPQ R8, $2 \
-	JLT  seeded \
-	SEED(Z1)   \
-	CMPQ R8, $3 \
-	JLT  seeded \
-	SEED(Z2)   \
-	CMPQ R8, $4 \
-	JLT  seeded \
-	SEED(Z3)   \
+	SEED(Z0, Z1, Z2)  \
+	CMPQ R8, $2       \
+	JLT  seeded       \
+	SEED(Z3, Z4, Z5)  \
+	CMPQ R8, $3       \
+	JLT  seeded       \
+	SEED(Z6, Z7, Z8)  \
+	CMPQ R8, $4       \
+	JLT  seeded       \
+	SEED(Z9, Z10, Z11) \
 	seeded:
 
-// NEXT makes the levels of a group in Z10 and moves its states on.
-#define NEXT(s) \
-	VBROADCASTI64X4 (SI), Z9           \
-	VPSRLVW         Z20, Z9, Z9        \
-	VMOVDQA64       Z9, Z10            \
-	VPTERNLOGD      $0xe4, Z16, s, Z10 \
-	VPTERNLOGD      $0xe4, Z17, s, Z9  \
-	VPERMB          Z18, Z10, Z10      \
-	VPSHUFB         Z9, Z19, s
+// NEXT makes the levels of two rows of a group in Z28 and Z27 and moves the states
+// on. $0xd8 takes bit 2 from a state and the rest from the byte, $0x96 is the sum
+// of three.
+#define NEXT(x, y, z) \
+	VMOVDQU64  (SI), Z26            \
+	VPSRLW     $2, Z26, Z27         \
+	VMOVDQA64  Z26, Z28             \
+	VPTERNLOGD $0xd8, Z16, y, Z28   \
+	VPERMB     Z18, Z28, Z28        \
+	VPXORD     z, y, y              \
+	VPTERNLOGD $0x96, Z27, y, x     \
+	VPTERNLOGD $0xd8, Z16, z, Z27   \
+	VPERMB     Z19, Z27, Z27        \
+	VPTERNLOGD $0x96, Z26, x, y     \
+	VMOVDQA64  z, Z26               \
+	VMOVDQA64  y, z                 \
+	VMOVDQA64  x, y                 \
+	VMOVDQA64  Z26, x
 
-#define PLANE(o, unit) \
+#define PLANE(o, unit, level) \
 	KMOVQ  o(SI), K1 \
-	VPADDB unit, Z10, K1, Z10
+	VPADDB unit, level, K1, level
 
-// AHEAD is how far the kernels read ahead: further than the processor itself
-// does, which stops at pages and starts anew after each pause.
-#define AHEAD 2048
+#define ROWS0(x, y, z) \
+	NEXT(x, y, z) \
+	ADDQ $64, SI
 
-#define ROW0(s) \
-	PREFETCHT0 AHEAD(SI) \
-	NEXT(s) \
-	ADDQ $32, SI
+#define ROWS1(x, y, z) \
+	NEXT(x, y, z)       \
+	PLANE(64, Z21, Z28) \
+	PLANE(72, Z21, Z27) \
+	ADDQ $80, SI
 
-#define ROW1(s) \
-	PREFETCHT0 AHEAD(SI) \
-	NEXT(s)        \
-	PLANE(32, Z21) \
-	ADDQ $40, SI
+#define ROWS2(x, y, z) \
+	NEXT(x, y, z)       \
+	PLANE(64, Z21, Z28) \
+	PLANE(72, Z22, Z28) \
+	PLANE(80, Z21, Z27) \
+	PLANE(88, Z22, Z27) \
+	ADDQ $96, SI
 
-#define ROW2(s) \
-	PREFETCHT0 AHEAD(SI) \
-	NEXT(s)        \
-	PLANE(32, Z21) \
-	PLANE(40, Z22) \
-	ADDQ $48, SI
+#define ROWS3(x, y, z) \
+	NEXT(x, y, z)        \
+	PLANE(64, Z21, Z28)  \
+	PLANE(72, Z22, Z28)  \
+	PLANE(80, Z23, Z28)  \
+	PLANE(88, Z21, Z27)  \
+	PLANE(96, Z22, Z27)  \
+	PLANE(104, Z23, Z27) \
+	ADDQ $112, SI
 
-#define ROW3(s) \
-	PREFETCHT0 AHEAD(SI) \
-	NEXT(s)        \
-	PLANE(32, Z21) \
-	PLANE(40, Z22) \
-	PLANE(48, Z23) \
-	ADDQ $56, SI
+// HALVES adds the halves of a row's sums. DWORDS and QWORDS then add what is
+// next to each other within 128 bits, for two rows at a time.
+#define HALVES(o, y) \
+	VMOVDQU32 o(R13), y     \
+	VPADDD    o+32(R13), y, y
 
-// FOLD packs the sums of the halves of a and b: a's into the low half of a,
-// b's into the high half. LANES does the same with quarters of two such pairs.
-#define FOLD(a, b, t) \
-	VSHUFI32X4 $0xee, b, a, t \
-	VSHUFI32X4 $0x44, b, a, a \
+#define DWORDS(a, b, t) \
+	VPUNPCKHDQ b, a, t \
+	VPUNPCKLDQ b, a, a \
 	VPADDD     t, a, a
 
-#define LANES(a, b, t) \
-	VSHUFI32X4 $0xdd, b, a, t \
-	VSHUFI32X4 $0x88, b, a, a \
-	VPADDD     t, a, a
+#define QWORDS(a, b, t) \
+	VPUNPCKHQDQ b, a, t \
+	VPUNPCKLQDQ b, a, a \
+	VPADDD      t, a, a
 
 // DOTS is the body of the dots kernels: eight rows at a time, whose sums wait in
 // memory until they are added across lanes together.
-// DI dst, SI w, CX rows left, R8 groups, R10 cursor in sums, R11 rows of the
+// DI dst, SI w, CX rows left, R8 groups, R10 cursor in sums, R11 pairs of the
 // eight left, R13 sums, BX rows of the eight
-#define DOTS(ROW) \
+#define DOTS(ROWS) \
 	CONST512                       \
-	VMOVDQU32 pick8<>(SB), Y31     \
 	LEAQ sums-576(SP), R13         \
 	ADDQ $63, R13                  \
 	ANDQ $-64, R13                 \
-	VMOVDQU64 (DX), Z4             \
+	VMOVDQU64 (DX), Z12            \
 	CMPQ R8, $2                    \
 	JLT  seeds                     \
-	VMOVDQU64 64(DX), Z5           \
+	VMOVDQU64 64(DX), Z13          \
 	CMPQ R8, $3                    \
 	JLT  seeds                     \
-	VMOVDQU64 128(DX), Z6          \
+	VMOVDQU64 128(DX), Z14         \
 	CMPQ R8, $4                    \
 	JLT  seeds                     \
-	VMOVDQU64 192(DX), Z7          \
+	VMOVDQU64 192(DX), Z15         \
 	seeds:                         \
 	SEEDS                          \
 	eight:                         \
@@ -156,52 +153,56 @@ GLOBL pick8<>(SB), RODATA|NOPTR, $32
 	CMPQ CX, BX                    \
 	CMOVQLT CX, BX                 \
 	MOVQ R13, R10                  \
-	MOVQ BX, R11                   \
-	row:                           \
-	VPXORD Z8, Z8, Z8              \
-	ROW(Z0)                        \
-	VPDPBUSD Z4, Z10, Z8           \
+	LEAQ 1(BX), R11                \
+	SHRQ $1, R11                   \
+	pair:                          \
+	VPXORD Z24, Z24, Z24           \
+	VPXORD Z25, Z25, Z25           \
+	ROWS(Z0, Z1, Z2)               \
+	VPDPBUSD Z12, Z28, Z24         \
+	VPDPBUSD Z12, Z27, Z25         \
 	CMPQ R8, $2                    \
 	JLT  next                      \
-	ROW(Z1)                        \
-	VPDPBUSD Z5, Z10, Z8           \
+	ROWS(Z3, Z4, Z5)               \
+	VPDPBUSD Z13, Z28, Z24         \
+	VPDPBUSD Z13, Z27, Z25         \
 	CMPQ R8, $3                    \
 	JLT  next                      \
-	ROW(Z2)                        \
-	VPDPBUSD Z6, Z10, Z8           \
+	ROWS(Z6, Z7, Z8)               \
+	VPDPBUSD Z14, Z28, Z24         \
+	VPDPBUSD Z14, Z27, Z25         \
 	CMPQ R8, $4                    \
 	JLT  next                      \
-	ROW(Z3)                        \
-	VPDPBUSD Z7, Z10, Z8           \
+	ROWS(Z9, Z10, Z11)             \
+	VPDPBUSD Z15, Z28, Z24         \
+	VPDPBUSD Z15, Z27, Z25         \
 	next:                          \
-	VMOVDQA64 Z8, (R10)            \
-	ADDQ $64, R10                  \
+	VMOVDQA64 Z24, (R10)           \
+	VMOVDQA64 Z25, 64(R10)         \
+	SUBQ $-128, R10                \
 	DECQ R11                       \
-	JNZ  row                       \
-	VMOVDQA64 (R13), Z24           \
-	VMOVDQA64 64(R13), Z25         \
-	VMOVDQA64 128(R13), Z26        \
-	VMOVDQA64 192(R13), Z27        \
-	VMOVDQA64 256(R13), Z28        \
-	VMOVDQA64 320(R13), Z29        \
-	VMOVDQA64 384(R13), Z30        \
-	VMOVDQA64 448(R13), Z12        \
-	FOLD(Z24, Z25, Z13)            \
-	FOLD(Z26, Z27, Z14)            \
-	FOLD(Z28, Z29, Z13)            \
-	FOLD(Z30, Z12, Z14)            \
-	LANES(Z24, Z26, Z13)           \
-	LANES(Z28, Z30, Z14)           \
-	VPUNPCKLDQ Z28, Z24, Z13       \
-	VPUNPCKHDQ Z28, Z24, Z14       \
-	VPADDD Z14, Z13, Z13           \
-	VPSHUFD $0x4e, Z13, Z14        \
-	VPADDD Z14, Z13, Z13           \
-	VPERMD Z13, Z31, Z13           \
+	JNZ  pair                      \
+	HALVES(0, Y24)                 \
+	HALVES(64, Y25)                \
+	HALVES(128, Y26)               \
+	HALVES(192, Y27)               \
+	HALVES(256, Y28)               \
+	HALVES(320, Y29)               \
+	HALVES(384, Y30)               \
+	HALVES(448, Y31)               \
+	DWORDS(Y24, Y25, Y17)          \
+	DWORDS(Y26, Y27, Y17)          \
+	DWORDS(Y28, Y29, Y17)          \
+	DWORDS(Y30, Y31, Y17)          \
+	QWORDS(Y24, Y26, Y17)          \
+	QWORDS(Y28, Y30, Y17)          \
+	VSHUFI32X4 $3, Y28, Y24, Y17   \
+	VSHUFI32X4 $0, Y28, Y24, Y24   \
+	VPADDD Y17, Y24, Y17           \
 	MOVL $-1, AX                   \
 	BZHIL BX, AX, AX               \
 	KMOVW AX, K2                   \
-	VMOVDQU32 Y13, K2, (DI)        \
+	VMOVDQU32 Y17, K2, (DI)        \
 	ADDQ $32, DI                   \
 	SUBQ BX, CX                    \
 	JNZ  eight                     \
@@ -225,77 +226,89 @@ GLOBL pick8<>(SB), RODATA|NOPTR, $32
 // func dots0AVX512(dst *int32, w *byte, x *int8, rows, groups int, t *Nibbles)
 TEXT ·dots0AVX512(SB), NOSPLIT, $576-48
 	ARGSDOTS
-	DOTS(ROW0)
+	DOTS(ROWS0)
 	RET
 
 // func dots1AVX512(dst *int32, w *byte, x *int8, rows, groups int, t *Nibbles)
 TEXT ·dots1AVX512(SB), NOSPLIT, $576-48
 	ARGSDOTS
-	DOTS(ROW1)
+	DOTS(ROWS1)
 	RET
 
 // func dots2AVX512(dst *int32, w *byte, x *int8, rows, groups int, t *Nibbles)
 TEXT ·dots2AVX512(SB), NOSPLIT, $576-48
 	ARGSDOTS
-	DOTS(ROW2)
+	DOTS(ROWS2)
 	RET
 
 // func dots3AVX512(dst *int32, w *byte, x *int8, rows, groups int, t *Nibbles)
 TEXT ·dots3AVX512(SB), NOSPLIT, $576-48
 	ARGSDOTS
-	DOTS(ROW3)
+	DOTS(ROWS3)
 	RET
 
-// EXPAND is the body of the expand kernels.
-#define EXPAND(ROW) \
+// PUT2 stores the levels of a group in two rows, the second of which may not be
+// there.
+#define PUT2 \
+	VMOVDQU64 Z28, (DI)              \
+	VMOVDQU8  Z27, K3, (DI)(R9*1)    \
+	ADDQ      $64, DI
+
+// EXPAND is the body of the expand kernels. R9 size of a row, CX rows left, less 2
+#define EXPAND(ROWS) \
 	CONST512            \
 	SEEDS               \
-	row:                \
-	ROW(Z0)             \
-	VMOVDQU64 Z10, (DI) \
-	ADDQ $64, DI        \
+	MOVQ R8, R9         \
+	SHLQ $6, R9         \
+	MOVQ $-1, AX        \
+	KMOVQ AX, K3        \
+	pair:               \
+	SUBQ $2, CX         \
+	JGE  both           \
+	KXORQ K3, K3, K3    \
+	both:               \
+	ROWS(Z0, Z1, Z2)    \
+	PUT2                \
 	CMPQ R8, $2         \
 	JLT  next           \
-	ROW(Z1)             \
-	VMOVDQU64 Z10, (DI) \
-	ADDQ $64, DI        \
+	ROWS(Z3, Z4, Z5)    \
+	PUT2                \
 	CMPQ R8, $3         \
 	JLT  next           \
-	ROW(Z2)             \
-	VMOVDQU64 Z10, (DI) \
-	ADDQ $64, DI        \
+	ROWS(Z6, Z7, Z8)    \
+	PUT2                \
 	CMPQ R8, $4         \
 	JLT  next           \
-	ROW(Z3)             \
-	VMOVDQU64 Z10, (DI) \
-	ADDQ $64, DI        \
+	ROWS(Z9, Z10, Z11)  \
+	PUT2                \
 	next:               \
-	DECQ CX             \
-	JNZ  row            \
+	ADDQ R9, DI         \
+	CMPQ CX, $0         \
+	JGT  pair           \
 	VZEROUPPER
 
 // func expand0AVX512(dst, w *byte, rows, groups int, t *Nibbles)
 TEXT ·expand0AVX512(SB), NOSPLIT, $0-40
 	ARGSEXPAND
-	EXPAND(ROW0)
+	EXPAND(ROWS0)
 	RET
 
 // func expand1AVX512(dst, w *byte, rows, groups int, t *Nibbles)
 TEXT ·expand1AVX512(SB), NOSPLIT, $0-40
 	ARGSEXPAND
-	EXPAND(ROW1)
+	EXPAND(ROWS1)
 	RET
 
 // func expand2AVX512(dst, w *byte, rows, groups int, t *Nibbles)
 TEXT ·expand2AVX512(SB), NOSPLIT, $0-40
 	ARGSEXPAND
-	EXPAND(ROW2)
+	EXPAND(ROWS2)
 	RET
 
 // func expand3AVX512(dst, w *byte, rows, groups int, t *Nibbles)
 TEXT ·expand3AVX512(SB), NOSPLIT, $0-40
 	ARGSEXPAND
-	EXPAND(ROW3)
+	EXPAND(ROWS3)
 	RET
 
 // spread gives each of 32 lanes the byte of a plane that holds its bit, bits

@@ -33,3 +33,6 @@ func expandNibbles(dst, w []byte, rows, groups int, t *Nibbles) {
 	}
 	expandNibblesNEON(&dst[0], &w[0], rows, groups, t)
 }
+
+// pairs reports whether kernels of the paired form run.
+func pairs() bool { return false }

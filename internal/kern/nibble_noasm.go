@@ -9,3 +9,6 @@ func dotsNibbles(dst []int32, w []byte, x []int8, rows, groups int, t *Nibbles) 
 func expandNibbles(dst, w []byte, rows, groups int, t *Nibbles) {
 	expandNibblesGeneric(dst, w, rows, groups, t)
 }
+
+// pairs reports whether kernels of the paired form run.
+func pairs() bool { return false }

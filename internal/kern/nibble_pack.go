@@ -35,6 +35,10 @@ func (t *Nibbles) Packer() *NibblePacker {
 func (p *NibblePacker) Pack(dst []byte, level, state []uint8, rows, groups int) {
 	checkBlock(rows, groups)
 	width := groups * lanes
+	if p.form.paired {
+		p.packPairs(dst[:p.form.BlockBytes(rows, groups)], level[:rows*width], state[:width], rows, groups)
+		return
+	}
 	dst, level, state = dst[:p.form.BlockBytes(rows, groups)], level[:rows*width], state[:width]
 	for g := range groups {
 		s := (*[lanes]uint8)(state[g*lanes:])
@@ -60,12 +64,58 @@ func (p *NibblePacker) packRow(dst []byte, level, state *[lanes]uint8) {
 		high[i], high[i+lanes/2] = uint8(a)>>4, uint8(b)>>4
 		state[i], state[i+lanes/2] = uint8(a>>8), uint8(b>>8)
 	}
+	p.packPlanes(dst[lanes/2:], &high)
+}
+
+// packPlanes writes the planes of one row of one group.
+func (p *NibblePacker) packPlanes(dst []byte, high *[lanes]uint8) {
 	for b := range int(p.form.planes) {
-		bits := dst[lanes/2+b*lanes/8:][:lanes/8]
+		bits := dst[b*lanes/8:][:lanes/8]
 		for j := range bits {
 			// The product collects the lowest bits of 8 bytes in its highest byte.
 			v := binary.LittleEndian.Uint64(high[8*j:]) >> b & 0x0101010101010101
 			bits[j] = uint8(v * 0x0102040810204080 >> 56)
 		}
 	}
+}
+
+// packPairs is Pack in the paired form.
+func (p *NibblePacker) packPairs(dst []byte, level, state []uint8, rows, groups int) {
+	for l, s := range state {
+		// q[r-1], q[r] and q[r+1], see linear.
+		g, at := l/lanes, l%lanes
+		for i, q := range [3]uint8{s >> 2 & 1, s & 1, s&1 ^ s>>1&1} {
+			b := &dst[g*pairSeed+i*lanes/8+at/8]
+			if at%8 == 0 {
+				*b = 0
+			}
+			*b |= q << (at % 8)
+		}
+	}
+	dst = dst[groups*pairSeed:]
+	width, per := groups*lanes, p.form.RowBytes(1)
+	for r := 0; r < rows; r += 2 {
+		for g := range groups {
+			row := dst[(r*groups+2*g)*per:][:2*per]
+			clear(row)
+			for i := range min(2, rows-r) {
+				p.packPair(row, (*[lanes]uint8)(level[(r+i)*width+g*lanes:]), (*[lanes]uint8)(state[g*lanes:]), i == 1)
+			}
+		}
+	}
+}
+
+// packPair adds one row of a pair of rows of one group.
+func (p *NibblePacker) packPair(dst []byte, level, state *[lanes]uint8, lower bool) {
+	var high [lanes]uint8
+	at := lanes
+	if lower {
+		at += int(p.form.planes) * lanes / 8
+	}
+	for l := range level {
+		e := p.entry[state[l]&7][level[l]&127]
+		dst[l] |= pairBits(uint8(e)&15, lower)
+		high[l], state[l] = uint8(e)>>4, uint8(e>>8)
+	}
+	p.packPlanes(dst[at:], &high)
 }

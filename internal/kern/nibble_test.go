@@ -44,9 +44,36 @@ func reachable(r *rand.Rand, t *Nibbles, state []uint8, rows int, bias uint8) []
 	return level
 }
 
+// TestTrellisIsLinear also shows that another trellis keeps the split form.
+func TestTrellisIsLinear(t *testing.T) {
+	if !linear(&trellis) {
+		t.Error("the trellis of H.266 is")
+	}
+	other := trellis
+	other[3][0], other[3][1] = other[3][1], other[3][0]
+	if linear(&other) {
+		t.Error("another one is not")
+	}
+}
+
 // TestNibbles packs two blocks of weights one after the other and gets levels
 // and products back from both, between guard pages.
 func TestNibbles(t *testing.T) {
+	forEachForm(t, func(t *testing.T) { testNibbles(t) })
+}
+
+// forEachForm runs f in every form that some tier packs.
+func forEachForm(t *testing.T, f func(t *testing.T)) {
+	seen := map[bool]bool{}
+	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+		if !seen[pairs()] {
+			seen[pairs()] = true
+			f(t)
+		}
+	})
+}
+
+func testNibbles(t *testing.T) {
 	for name, nib := range nibbleKinds() {
 		bias, pack := nib.bias, nib.Packer()
 		for _, rows := range []int{1, 2, 7, 8, 9, 16, 31, 64, 67, 131} {
@@ -96,15 +123,15 @@ func BenchmarkDotsNibbles(b *testing.B) {
 	}
 	dst := make([]int32, rows)
 	for _, planes := range []int{0, 1, 2} {
-		nib := nibbleKinds()[fmt.Sprintf("dependent/planes=%d", planes)]
-		size := nib.BlockBytes(rows, groups)
-		w := make([]byte, size*blocks)
-		r := rng(planes)
-		for i := range w {
-			w[i] = byte(r.Uint32())
-		}
 		b.Run(fmt.Sprintf("planes=%d", planes), func(b *testing.B) {
 			cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+				nib := nibbleKinds()[fmt.Sprintf("dependent/planes=%d", planes)]
+				size := nib.BlockBytes(rows, groups)
+				w := make([]byte, size*blocks)
+				r := rng(planes)
+				for i := range w {
+					w[i] = byte(r.Uint32())
+				}
 				b.SetBytes(int64(size))
 				i := 0
 				for b.Loop() {
