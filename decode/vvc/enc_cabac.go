@@ -113,13 +113,24 @@ func (e *binEncoder) terminate(last bool) {
 	}
 }
 
-// unary codes v as a truncated unary number of equiprobable bins (the reverse of truncatedUnaryBypass).
+// unaryBypass codes v as a truncated unary number of equiprobable bins (the reverse of truncatedUnaryBypass).
 func (e *binEncoder) unaryBypass(v, limit int) {
 	for range v {
 		e.bypassBits(1, 1)
 	}
 	if v < limit {
 		e.bypassBits(0, 1)
+	}
+}
+
+// truncatedBinary codes v below n with equiprobable bins (clause 9.3.3.4).
+func (e *binEncoder) truncatedBinary(v, n int) {
+	k := log2(n)
+	short := 1<<(k+1) - n // this many values take only k bins
+	if v < short {
+		e.bypassBits(uint32(v), k)
+	} else {
+		e.bypassBits(uint32(v+short), k+1)
 	}
 }
 

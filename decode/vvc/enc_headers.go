@@ -15,7 +15,9 @@ type streamShape struct {
 // Fixed choices of the encoder.
 const (
 	encCtbLog2   = 7
-	encMinCbLog2 = 3
+	encMinCbLog2 = 2
+	encMinQTLog2 = 3
+	encMaxDepth  = 3 // binary splits
 	encMaxTbLog2 = 5 // 64-point transforms would lose three quarters of the coefficients
 	encInitQP    = 26
 )
@@ -42,63 +44,65 @@ func (s *streamShape) writeSPS() []byte {
 		w.ue(0)
 		w.ue(s.cropDown)
 	}
-	w.flag(false)          // sps_subpic_info_present_flag
-	w.ue(s.bitDepth - 8)   // sps_bitdepth_minus8
-	w.flag(false)          // sps_entropy_coding_sync_enabled_flag
-	w.flag(false)          // sps_entry_point_offsets_present_flag
-	w.u(4, 0)              // sps_log2_max_pic_order_cnt_lsb_minus4
-	w.flag(false)          // sps_poc_msb_cycle_flag
-	w.u(2, 0)              // sps_num_extra_ph_bytes
-	w.u(2, 0)              // sps_num_extra_sh_bytes
-	w.ue(0)                // dpb_max_dec_pic_buffering_minus1
-	w.ue(0)                // dpb_max_num_reorder_pics
-	w.ue(0)                // dpb_max_latency_increase_plus1
-	w.ue(encMinCbLog2 - 2) // sps_log2_min_luma_coding_block_size_minus2
-	w.flag(false)          // sps_partition_constraints_override_enabled_flag
-	w.ue(0)                // sps_log2_diff_min_qt_min_cb_intra_slice_luma
-	w.ue(0)                // sps_max_mtt_hierarchy_depth_intra_slice_luma
-	w.ue(0)                // sps_log2_diff_min_qt_min_cb_inter_slice
-	w.ue(0)                // sps_max_mtt_hierarchy_depth_inter_slice
-	w.flag(false)          // sps_max_luma_transform_size_64_flag
-	w.flag(false)          // sps_transform_skip_enabled_flag
-	w.flag(false)          // sps_mts_enabled_flag
-	w.flag(false)          // sps_lfnst_enabled_flag
-	w.flag(false)          // sps_sao_enabled_flag
-	w.flag(false)          // sps_alf_enabled_flag
-	w.flag(false)          // sps_lmcs_enabled_flag
-	w.flag(false)          // sps_weighted_pred_flag
-	w.flag(false)          // sps_weighted_bipred_flag
-	w.flag(false)          // sps_long_term_ref_pics_flag
-	w.flag(false)          // sps_idr_rpl_present_flag
-	w.flag(true)           // sps_rpl1_same_as_rpl0_flag
-	w.ue(0)                // sps_num_ref_pic_lists
-	w.flag(false)          // sps_ref_wraparound_enabled_flag
-	w.flag(false)          // sps_temporal_mvp_enabled_flag
-	w.flag(false)          // sps_amvr_enabled_flag
-	w.flag(false)          // sps_bdof_enabled_flag
-	w.flag(false)          // sps_smvd_enabled_flag
-	w.flag(false)          // sps_dmvr_enabled_flag
-	w.flag(false)          // sps_mmvd_enabled_flag
-	w.ue(5)                // sps_six_minus_max_num_merge_cand
-	w.flag(false)          // sps_sbt_enabled_flag
-	w.flag(false)          // sps_affine_enabled_flag
-	w.flag(false)          // sps_bcw_enabled_flag
-	w.flag(false)          // sps_ciip_enabled_flag
-	w.ue(0)                // sps_log2_parallel_merge_level_minus2
-	w.flag(false)          // sps_isp_enabled_flag
-	w.flag(true)           // sps_mrl_enabled_flag
-	w.flag(false)          // sps_mip_enabled_flag
-	w.flag(false)          // sps_palette_enabled_flag
-	w.flag(false)          // sps_ibc_enabled_flag
-	w.flag(false)          // sps_ladf_enabled_flag
-	w.flag(false)          // sps_explicit_scaling_list_enabled_flag
-	w.flag(true)           // sps_dep_quant_enabled_flag
-	w.flag(false)          // sps_sign_data_hiding_enabled_flag
-	w.flag(false)          // sps_virtual_boundaries_enabled_flag
-	w.flag(false)          // sps_timing_hrd_params_present_flag
-	w.flag(false)          // sps_field_seq_flag
-	w.flag(false)          // sps_vui_parameters_present_flag
-	w.flag(false)          // sps_extension_flag
+	w.flag(false)                     // sps_subpic_info_present_flag
+	w.ue(s.bitDepth - 8)              // sps_bitdepth_minus8
+	w.flag(false)                     // sps_entropy_coding_sync_enabled_flag
+	w.flag(false)                     // sps_entry_point_offsets_present_flag
+	w.u(4, 0)                         // sps_log2_max_pic_order_cnt_lsb_minus4
+	w.flag(false)                     // sps_poc_msb_cycle_flag
+	w.u(2, 0)                         // sps_num_extra_ph_bytes
+	w.u(2, 0)                         // sps_num_extra_sh_bytes
+	w.ue(0)                           // dpb_max_dec_pic_buffering_minus1
+	w.ue(0)                           // dpb_max_num_reorder_pics
+	w.ue(0)                           // dpb_max_latency_increase_plus1
+	w.ue(encMinCbLog2 - 2)            // sps_log2_min_luma_coding_block_size_minus2
+	w.flag(false)                     // sps_partition_constraints_override_enabled_flag
+	w.ue(encMinQTLog2 - encMinCbLog2) // sps_log2_diff_min_qt_min_cb_intra_slice_luma
+	w.ue(encMaxDepth)                 // sps_max_mtt_hierarchy_depth_intra_slice_luma
+	w.ue(encMaxTbLog2 - encMinQTLog2) // sps_log2_diff_max_bt_min_qt_intra_slice_luma
+	w.ue(0)                           // sps_log2_diff_max_tt_min_qt_intra_slice_luma: no ternary splits
+	w.ue(0)                           // sps_log2_diff_min_qt_min_cb_inter_slice
+	w.ue(0)                           // sps_max_mtt_hierarchy_depth_inter_slice
+	w.flag(false)                     // sps_max_luma_transform_size_64_flag
+	w.flag(false)                     // sps_transform_skip_enabled_flag
+	w.flag(false)                     // sps_mts_enabled_flag
+	w.flag(false)                     // sps_lfnst_enabled_flag
+	w.flag(false)                     // sps_sao_enabled_flag
+	w.flag(false)                     // sps_alf_enabled_flag
+	w.flag(false)                     // sps_lmcs_enabled_flag
+	w.flag(false)                     // sps_weighted_pred_flag
+	w.flag(false)                     // sps_weighted_bipred_flag
+	w.flag(false)                     // sps_long_term_ref_pics_flag
+	w.flag(false)                     // sps_idr_rpl_present_flag
+	w.flag(true)                      // sps_rpl1_same_as_rpl0_flag
+	w.ue(0)                           // sps_num_ref_pic_lists
+	w.flag(false)                     // sps_ref_wraparound_enabled_flag
+	w.flag(false)                     // sps_temporal_mvp_enabled_flag
+	w.flag(false)                     // sps_amvr_enabled_flag
+	w.flag(false)                     // sps_bdof_enabled_flag
+	w.flag(false)                     // sps_smvd_enabled_flag
+	w.flag(false)                     // sps_dmvr_enabled_flag
+	w.flag(false)                     // sps_mmvd_enabled_flag
+	w.ue(5)                           // sps_six_minus_max_num_merge_cand
+	w.flag(false)                     // sps_sbt_enabled_flag
+	w.flag(false)                     // sps_affine_enabled_flag
+	w.flag(false)                     // sps_bcw_enabled_flag
+	w.flag(false)                     // sps_ciip_enabled_flag
+	w.ue(0)                           // sps_log2_parallel_merge_level_minus2
+	w.flag(false)                     // sps_isp_enabled_flag
+	w.flag(true)                      // sps_mrl_enabled_flag
+	w.flag(false)                     // sps_mip_enabled_flag
+	w.flag(false)                     // sps_palette_enabled_flag
+	w.flag(false)                     // sps_ibc_enabled_flag
+	w.flag(false)                     // sps_ladf_enabled_flag
+	w.flag(false)                     // sps_explicit_scaling_list_enabled_flag
+	w.flag(true)                      // sps_dep_quant_enabled_flag
+	w.flag(false)                     // sps_sign_data_hiding_enabled_flag
+	w.flag(false)                     // sps_virtual_boundaries_enabled_flag
+	w.flag(false)                     // sps_timing_hrd_params_present_flag
+	w.flag(false)                     // sps_field_seq_flag
+	w.flag(false)                     // sps_vui_parameters_present_flag
+	w.flag(false)                     // sps_extension_flag
 	w.trailing()
 	return w.data
 }

@@ -170,7 +170,7 @@ type blockScan struct {
 	off        [32 * 32]uint16 // in the padded work arrays
 }
 
-// blockScans is indexed by the log2 of width and height, 3 to 5 each.
+// blockScans is indexed by the log2 of width and height, 2 to 5 each.
 var blockScans = func() (t [encMaxTbLog2 + 1][encMaxTbLog2 + 1]*blockScan) {
 	inner := &scanTables[2][2]
 	for lw := encMinCbLog2; lw <= encMaxTbLog2; lw++ {

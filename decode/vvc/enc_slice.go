@@ -9,11 +9,13 @@ type sliceEncoder struct {
 	width  int      // of the source; beyond it nothing counts
 	height int
 
-	trellis trellis
-	lambda  float32 // distortion that a bit is worth, in squared quantiser steps
-	block   [32 * 32]float32
-	tmp     [32 * 32]float32
-	levels  [32 * 32]int32
+	step      float32 // of the quantiser, for an orthonormal transform
+	variances variances
+	trellis   trellis
+	lambda    float32 // distortion that a bit is worth, in squared quantiser steps
+	block     [32 * 32]float32
+	tmp       [32 * 32]float32
+	levels    [32 * 32]int32
 }
 
 func newSliceEncoder() *sliceEncoder { return &sliceEncoder{d: newSliceDecoder()} }
@@ -40,6 +42,9 @@ func (e *sliceEncoder) encode(s *sps, p *pps, qp int, src []uint16, width, heigh
 	e.src, e.width, e.height = src, width, height
 	e.lambda = lagrangian
 	e.w.start(qp)
+	d.cu.reset(&treeNode{}, false)
+	d.cu.qp = qp
+	e.step = e.stepSize(&d.cu, &transformUnit{w: 8, h: 8})
 	size := 1 << s.ctbLog2
 	for y := range d.pic.heightCtu {
 		for x := range d.pic.widthCtu {
@@ -53,69 +58,113 @@ func (e *sliceEncoder) encode(s *sps, p *pps, qp int, src []uint16, width, heigh
 // lagrangian is the slope of distortion against rate at which levels are chosen, in squared quantiser steps a bit.
 const lagrangian = 0.35
 
-// codingTree codes a node and what is below it: blocks as large as transforms are, smaller ones only along the border.
+// codingTree codes a node and what is below it. Nodes as large as transforms and within the picture are divided where
+// e.divide says so.
 func (e *sliceEncoder) codingTree(n treeNode) {
-	mode := splitNone
 	if n.w > 1<<encMaxTbLog2 || n.x+n.w > e.d.pps.width || n.y+n.h > e.d.pps.height {
-		mode = splitQuad
+		e.split(&n, splitQuad)
+		n.qtDepth++
+		w := n.w / 2
+		for i := range 4 {
+			x, y := n.x+i&1*w, n.y+i>>1*w
+			if x < e.d.pps.width && y < e.d.pps.height {
+				e.codingTree(n.child(splitQuad, i, x, y, w, w))
+			}
+		}
+		return
 	}
+	e.variances.measure(e, n.x, n.y, n.w, n.h)
+	e.binaryTree(n)
+}
+
+// binaryTree codes a node that may be halved.
+func (e *sliceEncoder) binaryTree(n treeNode) {
+	mode, _ := e.divide(&n)
 	e.split(&n, mode)
 	if mode == splitNone {
 		e.codingUnit(&n)
 		return
 	}
-	n.qtDepth++
-	w := n.w / 2
-	for i := range 4 {
-		x, y := n.x+i&1*w, n.y+i>>1*w
-		if x < e.d.pps.width && y < e.d.pps.height {
-			e.codingTree(n.child(splitQuad, i, x, y, w, w))
-		}
+	for _, c := range n.halves(mode) {
+		e.binaryTree(c)
 	}
 }
 
-// split codes how a square node is divided (clause 7.3.11.4): with quadtrees alone that is one flag at most.
+// halves returns the parts of a node split in two.
+func (n *treeNode) halves(mode splitMode) [2]treeNode {
+	w, h, x, y := n.w, n.h/2, 0, n.h/2
+	if mode == splitVertical {
+		w, h, x, y = n.w/2, n.h, n.w/2, 0
+	}
+	a, b := n.child(mode, 0, n.x, n.y, w, h), n.child(mode, 1, n.x+x, n.y+y, w, h)
+	a.mtDepth++
+	b.mtDepth++
+	return [2]treeNode{a, b}
+}
+
+// split codes how a node is divided (clause 7.3.11.4), the reverse of sliceDecoder.parseSplit without ternary splits.
 func (e *sliceEncoder) split(n *treeNode, mode splitMode) {
 	a := e.d.allowed(n)
-	if !a.none || !a.quad {
+	total := btoi(a.horizontal) + btoi(a.vertical) + 2*btoi(a.quad)
+	if total == 0 {
 		return
 	}
-	ctx := 0
-	if left := e.d.neighbour(0, n.x-1, n.y); left != nil && int(left.h) < n.h {
-		ctx++
+	left, above := e.d.neighbour(0, n.x-1, n.y), e.d.neighbour(0, n.x, n.y-1)
+	if a.none {
+		ctx := 3 * ((total - 1) >> 1)
+		if left != nil && int(left.h) < n.h {
+			ctx++
+		}
+		if above != nil && int(above.w) < n.w {
+			ctx++
+		}
+		e.w.flag(ctxSplitFlag+ctx, mode != splitNone)
+		if mode == splitNone {
+			return
+		}
 	}
-	if above := e.d.neighbour(0, n.x, n.y-1); above != nil && int(above.w) < n.w {
-		ctx++
+	if !a.horizontal && !a.vertical {
+		return
 	}
-	e.w.flag(ctxSplitFlag+ctx, mode != splitNone)
+	if a.quad {
+		ctx := 0
+		if n.qtDepth >= 2 {
+			ctx = 3
+		}
+		if left != nil && int(left.qtDepth) > n.qtDepth {
+			ctx++
+		}
+		if above != nil && int(above.qtDepth) > n.qtDepth {
+			ctx++
+		}
+		e.w.flag(ctxSplitQt+ctx, mode == splitQuad)
+		if mode == splitQuad {
+			return
+		}
+	}
+	if a.horizontal && a.vertical {
+		ctx := 0
+		if left != nil && above != nil {
+			across, down := n.w/int(above.w), n.h/int(left.h)
+			if across < down {
+				ctx = 1
+			} else if across > down {
+				ctx = 2
+			}
+		}
+		e.w.flag(ctxSplitVertical+ctx, mode == splitVertical)
+	}
 }
 
 // codingUnit predicts, codes and reconstructs one block.
-//
-// Neighbours of noise are noise, and what is predicted from them is noise added to the residual. So blocks are predicted
-// by the mean of a row and a column of neighbours. Except in the first row of a CTU these are not the nearest ones, from
-// which the standard would blend single samples into the prediction.
 func (e *sliceEncoder) codingUnit(n *treeNode) {
 	d := e.d
 	u := &d.cu
 	u.reset(n, false)
 	u.qp = d.sh.qp
-	inner := n.y&d.ctbMask != 0
-	if inner {
-		u.mrl = 1
-		e.w.bin(ctxMultiRefLine, 1)
-		e.w.bin(ctxMultiRefLine+1, 0)
-	} else {
-		e.w.bin(ctxMpmFlag, 1)
-		e.w.bin(ctxPlanarFlag+1, 1)
-	}
-	// All neighbours are predicted likewise: the mean is the first of the most probable modes after planar.
-	e.w.unaryBypass(0, 4)
-
 	t := u.addTU(u.x, u.y, u.w, u.h, true, false)
-	d.predictLuma(u, t, 0)
-	e.difference(t)
-	forwardTransform(e.block[:], e.tmp[:], t.w, t.h)
+	e.predict(u, t)
+	e.lumaMode(u)
 	levels := e.levels[:t.w*t.h]
 	e.trellis.rates.load(&e.w.models, t.w, t.h)
 	t.cbf[0] = e.trellis.search(e.block[:], t.w, t.h, 1/e.stepSize(u, t), e.lambda, levels)
@@ -131,9 +180,12 @@ func (e *sliceEncoder) codingUnit(n *treeNode) {
 // difference puts source minus prediction into e.block. Outside of the source there is nothing to code.
 func (e *sliceEncoder) difference(t *transformUnit) {
 	plane := &e.d.pic.planes[0]
-	w, h := min(t.w, e.width-t.x), min(t.h, e.height-t.y)
+	w, h := e.inside(t)
 	if w < t.w || h < t.h {
 		clear(e.block[:t.w*t.h])
+	}
+	if w == 0 {
+		return
 	}
 	for y := range h {
 		src := e.src[(t.y+y)*e.width+t.x:][:w]

@@ -75,11 +75,12 @@ func TestEncodeDecode(t *testing.T) {
 	}
 }
 
-// drawPlane makes samples of different kinds: noise of any strength, two values in random places, gradients, constants.
+// drawPlane makes samples of different kinds: noise of any strength, two values in random places, gradients, constants,
+// noise whose strength changes from column to column, rows that are alike.
 func drawPlane(t *rapid.T, w, h, bitDepth int) []uint16 {
 	seed := rapid.Uint64().Draw(t, "seed")
 	limit := uint16(1)<<bitDepth - 1
-	switch rapid.IntRange(0, 3).Draw(t, "kind") {
+	switch rapid.IntRange(0, 5).Draw(t, "kind") {
 	case 0:
 		return gaussianPlane(w, h, bitDepth, rapid.Float64Range(0, float64(limit)).Draw(t, "sigma"), seed)
 	case 1:
@@ -97,6 +98,23 @@ func drawPlane(t *rapid.T, w, h, bitDepth int) []uint16 {
 		a, b := rapid.IntRange(0, 9).Draw(t, "a"), rapid.IntRange(0, 9).Draw(t, "b")
 		for i := range p {
 			p[i] = uint16(a*(i%w)+b*(i/w)) & limit
+		}
+		return p
+	case 3:
+		weak := gaussianPlane(w, h, bitDepth, float64(limit)/50, seed)
+		strong := gaussianPlane(w, h, bitDepth, float64(limit)/4, seed+1)
+		every := rapid.IntRange(1, 40).Draw(t, "every")
+		for i := range weak {
+			if i%w%every < 3 {
+				weak[i] = strong[i]
+			}
+		}
+		return weak
+	case 4:
+		p := gaussianPlane(w, h, bitDepth, float64(limit)/99, seed)
+		row := gaussianPlane(w, 1, bitDepth, float64(limit)/4, seed+1)
+		for i := range p {
+			p[i] = min(p[i]/2+row[i%w]/2, limit)
 		}
 		return p
 	}
