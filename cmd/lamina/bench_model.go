@@ -22,6 +22,7 @@ type benchModelCmd struct {
 	Gen         int         `short:"n" default:"128" placeholder:"N" help:"Tokens to generate; 0 leaves that part out."`
 	Threads     int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
 	KV          string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
+	Batch       int         `short:"b" default:"1" placeholder:"N" help:"Sequences to generate for at once; above 1 it is compared with one, in turns."`
 	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
 	Coded       bool        `help:"Keep all weights coded even where there is room to unpack them (regime B)."`
@@ -39,6 +40,11 @@ type benchModelReport struct {
 	PromptSpeed float64 `json:"prompt_tokens_per_s"` // median; 0 if not measured
 	Gen         int     `json:"gen_tokens"`
 	GenSpeed    float64 `json:"gen_tokens_per_s"` // median; 0 if not measured
+	Batch       int     `json:"batch"`
+	BatchSpeed  float64 `json:"batch_tokens_per_s"` // of all sequences together, median; 0 if not measured
+	BatchGain   float64 `json:"batch_gain"`         // median of the ratios to the runs of one sequence beside them
+	Read        float64 `json:"read_bytes_per_s"`   // of streamed weights while one sequence generates; 0 if none are
+	ReadToken   float64 `json:"read_bytes_per_token"`
 	Load        float64 `json:"load_seconds"`
 	Peak        int64   `json:"peak_rss_bytes"`
 }
@@ -48,6 +54,8 @@ func (c *benchModelCmd) Run(a *app) error {
 	switch {
 	case c.Prompt < 0 || c.Gen < 0 || c.Prompt+c.Gen == 0:
 		return usage("bench", "-p %d -n %d: nothing to measure", c.Prompt, c.Gen)
+	case c.Batch < 1 || c.Batch > 32:
+		return usage("bench", "-b %d: want 1 to 32", c.Batch)
 	case c.Repetitions < 1:
 		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
 	}
@@ -56,7 +64,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	o.Parallel, o.Coded = 1, c.Coded
+	o.Parallel, o.Coded = c.Batch, c.Coded
 	ctx, stop := a.untilSignal()
 	defer stop()
 	start := time.Now()
@@ -68,7 +76,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	p := m.Plan()
 	r := benchModelReport{
 		Path: c.File, Threads: c.Threads, Repetitions: c.Repetitions, Regime: p.Regime.String(), Plan: p.Title(),
-		Prompt: c.Prompt, Gen: c.Gen, Load: time.Since(start).Seconds(),
+		Prompt: c.Prompt, Gen: c.Gen, Batch: c.Batch, Load: time.Since(start).Seconds(),
 	}
 	if r.Threads == 0 {
 		r.Threads = runtime.GOMAXPROCS(0)
@@ -100,8 +108,29 @@ func (c *benchModelCmd) Run(a *app) error {
 	if r.PromptSpeed, err = measure("prompt", c.Prompt, benchPrompt); err != nil {
 		return err
 	}
-	if r.GenSpeed, err = measure("generate", c.Gen, benchGen); err != nil {
+	before, began := m.BytesRead(), time.Now()
+	if r.GenSpeed, err = measure("generate", c.Gen, func(ctx context.Context, m *engine.Model, n int) (time.Duration, error) {
+		return benchGen(ctx, m, n, 1)
+	}); err != nil {
 		return err
+	}
+	if c.Gen > 0 {
+		read := float64(m.BytesRead() - before)
+		r.Read, r.ReadToken = read/time.Since(began).Seconds(), read/float64(c.Gen*(c.Repetitions+1))
+	}
+	if c.Gen > 0 && c.Batch > 1 {
+		var gains []float64
+		var one time.Duration
+		if r.BatchSpeed, err = measure(fmt.Sprintf("generate for %d", c.Batch), c.Batch*c.Gen, func(ctx context.Context, m *engine.Model, _ int) (d time.Duration, err error) {
+			if one, err = benchGen(ctx, m, c.Gen, 1); err == nil {
+				d, err = benchGen(ctx, m, c.Gen, c.Batch)
+			}
+			gains = append(gains, float64(c.Batch)*one.Seconds()/d.Seconds())
+			return d, err
+		}); err != nil {
+			return err
+		}
+		r.BatchGain = median(gains[1:])
 	}
 	bar.close()
 	r.Peak = budget.PeakRSS()
@@ -116,7 +145,16 @@ func (c *benchModelCmd) Run(a *app) error {
 	if c.Gen > 0 {
 		rows = append(rows, []string{fmt.Sprintf("generate %d", c.Gen), fmt.Sprintf("%.1f", r.GenSpeed)})
 	}
+	if r.BatchSpeed > 0 {
+		rows = append(rows, []string{fmt.Sprintf("generate %d for %d", c.Gen, c.Batch), fmt.Sprintf("%.1f", r.BatchSpeed)})
+	}
 	table(a.out, rows, 0)
+	if r.BatchSpeed > 0 {
+		a.printf("%d sequences together are %.2f times as fast as one\n", c.Batch, r.BatchGain)
+	}
+	if r.Read > 0 {
+		a.printf("read %s a token, %.2f GB/s\n", budget.FormatSize(int64(r.ReadToken)), r.Read/1e9)
+	}
 	a.printf("loaded in %.2f s, peak RSS %s\n", r.Load, budget.FormatSize(r.Peak))
 	return nil
 }
@@ -147,20 +185,27 @@ func benchPrompt(ctx context.Context, m *engine.Model, n int) (time.Duration, er
 	return time.Since(start), nil
 }
 
-// benchGen times n tokens one by one, always the likeliest, from an empty
-// context.
-func benchGen(ctx context.Context, m *engine.Model, n int) (time.Duration, error) {
-	seq, err := m.NewSeq(n)
-	if err != nil {
-		return 0, err
+// benchGen times n tokens for each of some sequences together, one token a pass,
+// always the likeliest, from an empty context.
+func benchGen(ctx context.Context, m *engine.Model, n, sequences int) (time.Duration, error) {
+	batch := make([]llama.Seq, sequences)
+	for i := range batch {
+		seq, err := m.NewSeq(n)
+		if err != nil {
+			return 0, err
+		}
+		defer seq.Close()
+		first := int32(i)
+		if i == 0 {
+			first = max(m.Config().BOS, 0)
+		}
+		batch[i] = llama.Seq{Tokens: []int32{first}, KV: seq, Want: llama.Last}
 	}
-	defer seq.Close()
-	token := []int32{max(m.Config().BOS, 0)}
 	start := time.Now()
 	for range n {
-		err := m.Forward(ctx, []llama.Seq{{Tokens: token, KV: seq, Want: llama.Last}}, func(_, _ int, logits []float32) error {
+		err := m.Forward(ctx, batch, func(i, _ int, logits []float32) error {
 			next, _ := kern.MaxIndex(logits)
-			token[0] = int32(next)
+			batch[i].Tokens[0] = int32(next)
 			return nil
 		})
 		if err != nil {

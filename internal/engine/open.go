@@ -571,6 +571,14 @@ func (m *Model) KVFormat() kv.Format { return m.cache.Geometry().Format }
 // without [Options.Serve].
 func (m *Model) HTTPBytes() int64 { return m.http }
 
+// BytesRead returns how many coded bytes were streamed since the start.
+func (m *Model) BytesRead() int64 {
+	if m.store == nil {
+		return 0
+	}
+	return int64(m.store.Stats().BytesRead)
+}
+
 // NewSeq reserves cache for one sequence.
 func (m *Model) NewSeq(maxTokens int) (*kv.Seq, error) { return m.cache.NewSeq(maxTokens) }
 
