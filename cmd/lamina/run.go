@@ -19,6 +19,7 @@ type runCmd struct {
 	runtimeFlags
 	speculateFlag
 	samplingFlags
+	promptCacheFlag
 	System    string   `placeholder:"TEXT" help:"System message of the chat."`
 	Raw       bool     `help:"Continue the prompt as it is, chat template or not."`
 	MaxTokens int      `short:"n" placeholder:"N" help:"Tokens to generate at most; default: 512, or what fits."`
@@ -81,6 +82,11 @@ func (c *runCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	save, err := c.loadPrompts(a, m)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, save()) }()
 	s := &session{app: a, cmd: c, model: m, engine: engine.Start(m, o), sampling: c.merge(terminalSampling(m.Sampling()))}
 	defer func() { err = errors.Join(err, s.engine.Close(context.Background())) }()
 	s.plain = c.Raw || m.Template() == nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -60,6 +61,24 @@ func TestRunBuiltIn(t *testing.T) {
 	okJSON(t, &r, "run", "Once", "upon", "a", "time", "--raw", "--temperature", "0", "-n", "12")
 	if r.Model != "storyteller-22m" || len(r.Text) < 20 || r.Usage.Prompt != 5 { // a token per word, and the first
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestRunPromptCache keeps the prompt of one run for the next.
+func TestRunPromptCache(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "prompts")
+	words := strings.Repeat("Once upon a time there was a little girl. ", 12)
+	args := []string{"run", "--context", "256", "-n", "8", "--seed", "3", "--prompt-cache", file, words}
+	_, first, _ := runIn(t, "", args...)
+	status, second, errs := runIn(t, "", args...)
+	if status != 0 || second != first || first == "" {
+		t.Errorf("status %d, %q, then %q; %s", status, first, second, errs)
+	}
+	if st, err := os.Stat(file); err != nil || st.Size() < 1<<16 || st.Mode().Perm()&0o077 != 0 {
+		t.Errorf("the file: %v, %v", st, err)
+	}
+	if status, _, errs := runIn(t, "", append(args, "--kv", "q8")...); status == 0 || !strings.Contains(errs, "another") {
+		t.Errorf("a cache of another format: status %d, %s", status, errs)
 	}
 }
 

@@ -21,6 +21,7 @@ type serveCmd struct {
 	File string `arg:"" optional:"" placeholder:"FILE" help:"The .lamina file; default: the built-in storyteller."`
 	Addr string `default:"127.0.0.1:8080" env:"LAMINA_ADDR" placeholder:"HOST:PORT" help:"Address to listen on."`
 	runtimeFlags
+	promptCacheFlag
 	speculateFlag
 	Parallel int    `placeholder:"N" help:"Sequences of full length that the cache holds at once; default: up to 4, as memory allows."`
 	Queue    int    `placeholder:"N" default:"64" help:"Requests that may wait; more get status 429."`
@@ -70,6 +71,11 @@ func (c *serveCmd) Run(a *app) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	save, err := c.loadPrompts(a, m)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, save()) }()
 	e := engine.Start(m, o)
 	// Closing twice is harmless; this one is for errors on the way.
 	defer func() { err = errors.Join(err, ignoreCanceled(e.Close(abort))) }()
