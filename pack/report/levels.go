@@ -33,13 +33,16 @@ func (h *Histogram) Part(level int) float64 {
 }
 
 // Levels decodes all of a packed file, a chunk at a time, and counts its levels
-// by class, in order of appearance. Tensors without levels are passed over.
+// by class, in order of appearance; those of factors are their product's.
+// Tensors without levels are passed over.
 func Levels(ctx context.Context, f *weights.File) ([]Histogram, error) {
 	var list []Histogram
 	var s scratch
 	for i := range f.Tensors() {
 		t := &f.Tensors()[i]
-		if t.Codec != ransCodec && t.Codec != planes.Codec {
+		switch t.Codec {
+		case ransCodec, planes.Codec, decode.FactoredCodec:
+		default:
 			continue
 		}
 		k := slices.IndexFunc(list, func(h Histogram) bool { return h.Class == Class(t.Name) })
@@ -75,20 +78,48 @@ type coded interface {
 
 // tensor counts the levels of t.
 func (h *Histogram) tensor(ctx context.Context, f *weights.File, t *weights.Tensor, s *scratch) error {
-	if len(t.Spans) == 0 {
-		return fmt.Errorf("no side information")
+	shapes, spans := [][2]int{{t.Rows, t.Cols}}, t.Spans
+	if t.Codec == decode.FactoredCodec && len(spans) > 0 {
+		description := make([]byte, spans[0].Len)
+		if err := f.ReadSpan(description, spans[0]); err != nil {
+			return err
+		}
+		factors, err := decode.ParseFactors(t.Rows, t.Cols, description)
+		if err != nil {
+			return err
+		}
+		shapes, spans = factors.Shapes(), spans[1:]
 	}
-	side := make([]byte, t.Spans[0].Len)
-	if err := f.ReadSpan(side, t.Spans[0]); err != nil {
-		return err
+	for _, shape := range shapes {
+		if len(spans) == 0 {
+			return fmt.Errorf("too few spans")
+		}
+		rest, err := h.matrix(ctx, f, spans, shape, t.Codec, s)
+		if err != nil {
+			return err
+		}
+		spans = rest
+	}
+	if len(spans) > 0 {
+		return fmt.Errorf("%d spans too many", len(spans))
+	}
+	return nil
+}
+
+// matrix counts the levels of the matrix at the front of spans and returns the
+// spans that are left.
+func (h *Histogram) matrix(ctx context.Context, f *weights.File, spans []weights.Span, shape [2]int, codec string, s *scratch) ([]weights.Span, error) {
+	side := make([]byte, spans[0].Len)
+	if err := f.ReadSpan(side, spans[0]); err != nil {
+		return nil, err
 	}
 	var m coded
 	var zero int
 	var levels func(i int, add func(p, row, col int, delta int32)) error
-	if t.Codec == planes.Codec {
-		x, err := decode.NewPlanes(t.Rows, t.Cols, side)
+	if codec == planes.Codec {
+		x, err := decode.NewPlanes(shape[0], shape[1], side)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p := x.Planes()
 		m, zero = p, planes.ZeroLevel
@@ -96,34 +127,34 @@ func (h *Histogram) tensor(ctx context.Context, f *weights.File, t *weights.Tens
 			return p.Levels(i, s.levels, add, &s.planes)
 		}
 	} else {
-		x, err := decode.NewMatrix(t.Rows, t.Cols, side)
+		x, err := decode.NewMatrix(shape[0], shape[1], side)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		r := x.Rans()
 		m, zero = r, int(r.Zero())
 		levels = func(i int, add func(p, row, col int, delta int32)) error { return r.Levels(i, s.levels, add, &s.rans) }
 	}
-	if len(t.Spans) != 1+m.Chunks() {
-		return fmt.Errorf("%d chunks, want %d", len(t.Spans)-1, m.Chunks())
+	if len(spans)-1 < m.Chunks() {
+		return nil, fmt.Errorf("%d chunks, want %d", len(spans)-1, m.Chunks())
 	}
 	for i := range m.Chunks() {
 		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
-		span := t.Spans[1+i]
+		span := spans[1+i]
 		s.buf = slices.Grow(s.buf[:0], span.Len+rans.Slack)[:span.Len]
 		if err := f.ReadSpan(s.buf, span); err != nil {
-			return err
+			return nil, err
 		}
 		if err := m.AttachChunk(i, s.buf); err != nil {
-			return fmt.Errorf("chunk %d: %w", i, err)
+			return nil, fmt.Errorf("chunk %d: %w", i, err)
 		}
 		if err := h.chunk(m, i, zero, s, levels); err != nil {
-			return fmt.Errorf("chunk %d: %w", i, err)
+			return nil, fmt.Errorf("chunk %d: %w", i, err)
 		}
 	}
-	return nil
+	return spans[1+m.Chunks():], nil
 }
 
 // chunk counts the levels of chunk i, padding columns left out.

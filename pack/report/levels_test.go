@@ -8,14 +8,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/tile"
 	"github.com/lamina-llm/lamina/pack/report"
 	"github.com/lamina-llm/lamina/weights"
 )
 
-// tensor codes random levels, counts them, and writes them as the next tensor.
-func tensor(t *testing.T, w *weights.Writer, name string, rows, cols int, r *rand.Rand, count map[int]int64) {
+// spans codes random levels and counts them: side information, then chunks.
+func spans(t *testing.T, rows, cols int, r *rand.Rand, count map[int]int64) (spans [][]byte) {
 	t.Helper()
 	var seen [rans.Alphabet]int64
 	for i := range seen {
@@ -35,10 +36,7 @@ func tensor(t *testing.T, w *weights.Writer, name string, rows, cols int, r *ran
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(w.BeginTensor(weights.TensorInfo{Name: name, Role: "linear", Codec: "rans1", Rows: rows, Cols: cols, Weights: int64(rows * cols)}), w.Span(blob))
-	if err != nil {
-		t.Fatal(err)
-	}
+	spans = append(spans, blob)
 	m := enc.Matrix()
 	for i := range m.Chunks() {
 		r0, r1 := m.Band(i / m.Blocks())
@@ -65,12 +63,23 @@ func tensor(t *testing.T, w *weights.Writer, name string, rows, cols int, r *ran
 			index, outliers = append(index, idx), append(outliers, list)
 		}
 		data, err := enc.Chunk(nil, i, index, outliers)
-		if err == nil {
-			err = w.Span(data)
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		spans = append(spans, data)
+	}
+	return spans
+}
+
+// tensor writes the next tensor.
+func tensor(t *testing.T, w *weights.Writer, name, codec string, rows, cols int, spans ...[]byte) {
+	t.Helper()
+	err := w.BeginTensor(weights.TensorInfo{Name: name, Role: "linear", Codec: codec, Rows: rows, Cols: cols, Weights: int64(rows * cols)})
+	for _, s := range spans {
+		err = errors.Join(err, w.Span(s))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -87,21 +96,29 @@ func TestLevels(t *testing.T) {
 	if err := w.BeginUnit("layers.0"); err != nil {
 		t.Fatal(err)
 	}
-	tensor(t, w, "layers.0.qkv", 100, 300, r, qkv)
-	if err := errors.Join(w.BeginTensor(weights.TensorInfo{Name: "layers.0.attn_norm", Role: "norm", Codec: "f32", Rows: 1, Cols: 2, Weights: 2}), w.Span(make([]byte, 8))); err != nil {
-		t.Fatal(err)
-	}
-	tensor(t, w, "layers.1.qkv", 16, 64, r, qkv)
-	tensor(t, w, "layers.1.down", 33, 70, r, down)
-	if err := w.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	f, err := weights.Open(path)
+	tensor(t, w, "layers.0.qkv", "rans1", 100, 300, spans(t, 100, 300, r, qkv)...)
+	tensor(t, w, "layers.0.attn_norm", "f32", 1, 2, make([]byte, 8))
+	tensor(t, w, "layers.1.qkv", "rans1", 16, 64, spans(t, 16, 64, r, qkv)...)
+	// 20 rows of a dense part, and 13 that are a product of rank 5.
+	f := &decode.Factors{Rows: 33, Cols: 70, Parts: []decode.Part{{Rows: 20, Dense: 0, Down: -1}, {Rows: 13, Rank: 5, Dense: -1, Down: 0}}}
+	description, err := f.AppendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	list, err := report.Levels(t.Context(), f)
+	parts := [][]byte{description}
+	for _, shape := range f.Shapes() {
+		parts = append(parts, spans(t, shape[0], shape[1], r, down)...)
+	}
+	tensor(t, w, "layers.1.down", decode.FactoredCodec, 33, 70, parts...)
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	list, err := report.Levels(t.Context(), file)
 	if err != nil || len(list) != 2 || list[0].Class != "qkv" || list[1].Class != "down" {
 		t.Fatal(list, err)
 	}
