@@ -38,6 +38,7 @@ type cli struct {
 	Eval    evalCmd    `cmd:"" help:"Measure the perplexity of a text, and the distance from the source model."`
 	Lowrank lowrankCmd `cmd:"" help:"Compare ways to replace the matrices of a checkpoint by factors."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed and memory."`
+	Codecs  codecsCmd  `cmd:"" help:"Compare codecs on the weights of a checkpoint: rate, error, perplexity, speed."`
 	VVC     vvcCmd     `cmd:"" name:"vvc" help:"Decode and encode H.266 streams."`
 	Version versionCmd `cmd:"" help:"Print version and processor."`
 }

@@ -57,6 +57,11 @@ const ours = `
 	internal/kern, internal/source, internal/eval, lowrank, model, model/kv, model/llama, pack, runtime/sched
 	< internal/lowrankbench;
 
+	# Codecs against each other, on a whole model; those of other programs.
+	NONE < internal/extcodec;
+	decode/planes, decode/rans, decode/vvc, internal/extcodec, internal/source, internal/eval,
+	model/kv, model/llama, pack, runtime/sched < internal/codecs;
+
 	# Requests come in. The server knows requests and events, no weights.
 	model < server;
 	model, server < server/servertest;
@@ -69,7 +74,7 @@ const ours = `
 	< internal/engine;
 
 	# Programs.
-	internal/builtin, internal/codecbench, internal/lowrankbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
+	internal/builtin, internal/codecbench, internal/codecs, internal/extcodec, internal/lowrankbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
 	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, pack/report, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;
@@ -99,8 +104,11 @@ const outside = `
 	net/url < server, internal/hub, cmd/lamina;
 	net/http < internal/hub, e2e/soak;
 
-	# One static binary that starts no other program.
-	C, os/exec, plugin, net/http/pprof, expvar < NONE;
+	# One static binary that starts no other program, but for the comparison with
+	# other codecs.
+	C, plugin, net/http/pprof, expvar < NONE;
+	os/exec < internal/extcodec;
+	internal/extcodec, internal/codecs !< decode/..., lowrank, weights/..., loader, model/..., runtime/..., server/..., pack/..., internal/engine;
 
 	# Modules, each in its place.
 	github.com/klauspost/cpuid/v2 < internal/cpu;
@@ -113,7 +121,7 @@ const outside = `
 	gonum.org/v1/gonum/... < lowrank, pack;
 	gonum.org/v1/plot/... < pack/report, bench/plot;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
-	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/lowrankbench, pack, server, cmd/lamina;
+	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/codecs, internal/lowrankbench, pack, server, cmd/lamina;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
 	< weights, runtime/arena, runtime/budget, internal/hub, server, cmd/lamina;
 `

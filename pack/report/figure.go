@@ -71,11 +71,28 @@ const width, height = 8.2 * vg.Inch, 3.6 * vg.Inch
 
 // draw draws f as SVG; nil if there is nothing to draw.
 func (f *Figure) draw() (*drawing, error) {
+	d := &drawing{Title: f.Title, Note: f.Note}
+	p, err := f.plot(d)
+	if p == nil {
+		return nil, err
+	}
+	p.Legend = plot.NewLegend() // the page has its own
+	c := vgsvg.New(width, height)
+	p.Draw(draw.Crop(draw.New(c), 0, -vg.Points(14), 0, -vg.Points(4))) // room for the last label
+	var b bytes.Buffer
+	if _, err := c.WriteTo(&b); err != nil {
+		return nil, err
+	}
+	d.SVG = template.HTML(inline(b.Bytes(), f.Title)) // made here: text in it was escaped by vgsvg
+	return d, nil
+}
+
+// plot makes the plot of f, and d's legend; nil if there is nothing to draw.
+func (f *Figure) plot(d *drawing) (*plot.Plot, error) {
 	p := plot.New()
 	style(p)
 	p.X.Label.Text, p.Y.Label.Text = f.X, f.Y
 	p.Add(plotter.NewGrid())
-	d := &drawing{Title: f.Title, Note: f.Note}
 	lo, hi := XY{math.Inf(1), math.Inf(1)}, XY{math.Inf(-1), math.Inf(-1)}
 	for _, s := range f.Series {
 		var points plotter.XYs
@@ -93,7 +110,7 @@ func (f *Figure) draw() (*drawing, error) {
 			continue
 		}
 		c := palette[len(d.Legend)%len(palette)]
-		if err := add(p, s.Style, points, c); err != nil {
+		if err := add(p, s.Name, s.Style, points, c, len(d.Legend) >= len(palette)); err != nil {
 			return nil, err
 		}
 		d.Legend = append(d.Legend, legend{s.Name, template.CSS(fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B))})
@@ -113,21 +130,15 @@ func (f *Figure) draw() (*drawing, error) {
 		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.TickerFunc(logTicks)
 		p.Y.Min, p.Y.Max = lo.Y/1.3, hi.Y*1.3
 	}
-	c := vgsvg.New(width, height)
-	p.Draw(draw.Crop(draw.New(c), 0, -vg.Points(14), 0, -vg.Points(4))) // room for the last label
-	var b bytes.Buffer
-	if _, err := c.WriteTo(&b); err != nil {
-		return nil, err
-	}
-	d.SVG = template.HTML(inline(b.Bytes(), f.Title)) // made here: text in it was escaped by vgsvg
-	return d, nil
+	return p, nil
 }
 
-// add draws one series.
-func add(p *plot.Plot, s Style, points plotter.XYs, c color.Color) error {
+// add draws one series, dashed when its colour has been used before.
+func add(p *plot.Plot, name string, s Style, points plotter.XYs, c color.Color, again bool) error {
 	if s == Level {
 		f := plotter.NewFunction(func(float64) float64 { return points[0].Y })
 		f.Color, f.Width, f.Dashes = c, vg.Points(1.4), []vg.Length{vg.Points(5), vg.Points(4)}
+		p.Legend.Add(name, f)
 		p.Add(f)
 		return nil
 	}
@@ -136,6 +147,10 @@ func add(p *plot.Plot, s Style, points plotter.XYs, c color.Color) error {
 		return err
 	}
 	line.Color, line.Width = c, vg.Points(1.4)
+	if again {
+		line.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
+	}
+	p.Legend.Add(name, line)
 	dots.GlyphStyle = draw.GlyphStyle{Color: c, Radius: vg.Points(2.2), Shape: draw.CircleGlyph{}}
 	switch {
 	case s == Dots || s == Line && len(points) == 1:
