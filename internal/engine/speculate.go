@@ -179,10 +179,13 @@ func (c *costs) pass(n int, d time.Duration) {
 		return
 	}
 	r, s := &c.rows[n], d.Seconds()
-	if r.at == 0 || c.passes-r.at > stale {
+	switch {
+	case r.at == 0 || c.passes-r.at > stale:
 		r.seconds = s
-	} else {
-		r.seconds += (min(s, 4*r.seconds) - r.seconds) / 8
+	case s < r.seconds:
+		r.seconds += (s - r.seconds) / 4
+	default: // slower: something else on the machine, more often than the pass itself
+		r.seconds += (min(s, 4*r.seconds) - r.seconds) / 16
 	}
 	r.at = c.passes
 }
