@@ -43,7 +43,7 @@ func TestPictures(t *testing.T) {
 		{func(p plan.Plan) int64 { return p.ResidentBudget }, 1},
 		{func(p plan.Plan) int64 { return p.MinBudget }, 2},
 	} {
-		o := engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads}
+		o := engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVF16}
 		var m *engine.Model
 		p, err := engine.Plan(ctx, path, o)
 		if err != nil {
