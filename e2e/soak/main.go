@@ -68,12 +68,12 @@ type report struct {
 	Metrics latency `json:"metrics_ms"` // a scrape every 50 ms, connection kept
 	Scrape  float64 `json:"metrics_alone_ms"`
 
-	Before   state   `json:"before"`  // idle, after every request was asked alone
-	Quarter  state   `json:"quarter"` // under load, after a quarter of the time
-	Last     state   `json:"last"`    // under load, at the end
-	After    state   `json:"after"`   // idle again
-	RSS      []int64 `json:"rss_mib"` // under load, at even intervals
-	Failures []string
+	Before   state    `json:"before"`  // idle, after every request was asked alone
+	Quarter  state    `json:"quarter"` // under load, after a quarter of the time
+	Last     state    `json:"last"`    // under load, at the end
+	After    state    `json:"after"`   // idle again
+	RSS      []int64  `json:"rss_mib"` // under load, at even intervals
+	Failures []string `json:"failures"`
 }
 
 // soak is one run.
