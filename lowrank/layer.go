@@ -208,6 +208,9 @@ func roots(s scaled) []float64 {
 // as zeros. The slice is shared and not to be modified.
 func (l *Layer) Values() []float64 { return l.values }
 
+// Energy returns ||W X||^2, in the unit of the Gram matrix; 0 without one.
+func (l *Layer) Energy() float64 { return l.energy }
+
 // Pair is an approximation W ~ A B.
 type Pair struct {
 	Rank int
@@ -249,6 +252,25 @@ func (l *Layer) Optimal(r int) (*Pair, error) {
 	p := l.pair(q, r)
 	p.Errors = []float64{l.left(q, l.image(q, r))}
 	return p, nil
+}
+
+// OptimalRank returns the smallest rank, at least 1, at which [Layer.Optimal]
+// loses at most the given part of Energy. Errors are those of Optimal.
+func (l *Layer) OptimalRank(lost float64) (int, error) {
+	if err := l.checkWeighted(1); err != nil {
+		return 0, err
+	}
+	values, _, err := eigen(l.k, append([]float64(nil), l.km...), 0, l.pool)
+	if err != nil {
+		return 0, err
+	}
+	r, tail := len(values), 0.0
+	for ; r > 1; r-- {
+		if tail += max(values[r-1], 0); tail > lost {
+			break
+		}
+	}
+	return r, nil
 }
 
 // ALS returns PGSVD's approximation: turns of alternating least squares,

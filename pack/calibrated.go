@@ -30,7 +30,9 @@ func (p *packer) plan(ctx context.Context) error {
 				if err := p.planMatrix(m); err != nil {
 					return fmt.Errorf("pack: %s: %w", m.name, err)
 				}
-				m.gram = nil
+				if p.opt.dense() {
+					m.gram = nil
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -118,7 +120,7 @@ func (p *packer) layerAhead(ctx context.Context, mats []*matrix, step float64) (
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.opt.Workers)
 	for i, m := range mats {
-		if m.feedback == nil {
+		if m.feedback == nil || m.parted != nil {
 			continue
 		}
 		g.Go(func() (err error) {
@@ -145,8 +147,12 @@ var feedbackLoops = sync.Pool{New: func() any { return new(feedbackLoop) }}
 func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*coded, error) {
 	f := m.feedback
 	fit, err := f.fit(p.opt.Mode, step, rateThin, 2)
-	if err == nil {
-		fit, _, err = f.fitPlanes(p.opt.Mode, fit.planes, step, 1, 3)
+	for planes := 0; err == nil; planes++ {
+		// All of the sample may need more planes than a part of it.
+		planes = max(planes, fit.planes)
+		if fit, _, err = f.fitPlanes(p.opt.Mode, planes, step, 1, 3); err != nil || fit.tables != nil {
+			break
+		}
 	}
 	if err != nil {
 		return nil, err

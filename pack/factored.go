@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,6 +28,11 @@ type Factored struct {
 	Workers    int // goroutines that quantise; 0 is one per processor
 
 	gram *triangle // of the inputs, for error feedback; nil codes without data
+
+	// want says how large an error each output may have at a step of one, as
+	// log2: then all matrices are coded such that one more bit buys the same
+	// anywhere. nil lets each part meet its own bits.
+	want []float64
 }
 
 // FactoredPart is one part of Rows rows. Slices are row-major, borrowed and not
@@ -136,6 +142,8 @@ type target struct {
 	bits   float64
 	values []float32
 	weight []float64 // what an error in a row costs, as a root; nil is all one
+	want   []float64 // log2 of the error of an output at a step of one, per row; nil is open
+	reach  []float64 // squared effect on all outputs of a squared error of a row; with want
 	kinds  []int     // ends of runs of rows that get the same bits on average
 }
 
@@ -143,45 +151,17 @@ func (t *target) rows() int { return len(t.values) / t.cols }
 
 // code quantises and codes all matrices of f.
 func (f *Factored) code(ctx context.Context) (*codedFactored, error) {
-	if err := f.validate(); err != nil {
-		return nil, err
-	}
-	layout, inputs, as := f.layOut()
-	c := &codedFactored{layout: layout}
-	var err error
-	if c.head, err = layout.AppendTo(nil); err != nil {
-		return nil, err
-	}
 	p := &packer{opt: Options{Mode: f.Mode, Workers: f.Workers}}
 	if p.opt.Workers <= 0 {
 		p.opt.Workers = runtime.GOMAXPROCS(0)
 	}
-	var mats []*matrix
-	for i := range inputs {
-		m, err := p.inMemory(&inputs[i], f.gram != nil)
-		if err != nil {
-			return nil, fmt.Errorf("input %d: %w", i, err)
-		}
-		mats = append(mats, m)
+	layout, mats, targets, err := p.prepare(f)
+	if err != nil {
+		return nil, err
 	}
-	if f.gram != nil {
-		if err := p.shareFeedback(f.gram, mats); err != nil {
-			return nil, err
-		}
-	}
-	for i := range as {
-		m, err := p.inMemory(&as[i].target, true)
-		if err == nil {
-			err = p.shareFeedback(as[i].gram, []*matrix{m})
-		}
-		if err != nil {
-			return nil, fmt.Errorf("first factor of part %d: %w", as[i].part, err)
-		}
-		mats = append(mats, m)
-	}
-	targets := inputs
-	for _, a := range as {
-		targets = append(targets, a.target)
+	c := &codedFactored{layout: layout}
+	if c.head, err = layout.AppendTo(nil); err != nil {
+		return nil, err
 	}
 	for i, m := range mats {
 		done, err := p.codeAt(ctx, m, targets[i].bits)
@@ -191,6 +171,42 @@ func (f *Factored) code(ctx context.Context) (*codedFactored, error) {
 		c.mats = append(c.mats, done)
 	}
 	return c, nil
+}
+
+// prepare makes the matrices of f, as layout.Shapes lists them, ready to be
+// coded at any step.
+func (p *packer) prepare(f *Factored) (layout *decode.Factors, mats []*matrix, targets []target, err error) {
+	if err := f.validate(); err != nil {
+		return nil, nil, nil, err
+	}
+	layout, inputs, as := f.layOut()
+	for i := range inputs {
+		m, err := p.inMemory(&inputs[i], f.gram != nil)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("input %d: %w", i, err)
+		}
+		mats = append(mats, m)
+	}
+	if f.gram != nil {
+		if err := p.shareFeedback(f.gram, mats); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	for i := range as {
+		m, err := p.inMemory(&as[i].target, true)
+		if err == nil {
+			err = p.shareFeedback(as[i].gram, []*matrix{m})
+		}
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("first factor of part %d: %w", as[i].part, err)
+		}
+		mats = append(mats, m)
+	}
+	targets = inputs
+	for _, a := range as {
+		targets = append(targets, a.target)
+	}
+	return layout, mats, targets, nil
 }
 
 // validate reports what does not fit together.
@@ -249,6 +265,7 @@ func (f *Factored) layOut() (*decode.Factors, []target, []firstFactor) {
 		t.kinds = append(t.kinds, t.rows())
 		return k
 	}
+	row := 0
 	for i, p := range f.Parts {
 		d := decode.Part{Rows: p.Rows, Rank: p.Rank, Dense: -1, Down: -1}
 		layout.Rows += p.Rows
@@ -258,16 +275,48 @@ func (f *Factored) layOut() (*decode.Factors, []target, []firstFactor) {
 				ones[r] = 1
 			}
 			d.Dense = stack(p.DenseBits, p.Dense, ones)
+			if f.want != nil {
+				t := &inputs[d.Dense]
+				t.want, t.reach = append(t.want, f.want[row:row+p.Rows]...), append(t.reach, ones...)
+			}
 		}
 		if p.Rank > 0 {
 			a, b, weight, gram := p.balance(f.Cols, f.gram)
 			d.Down = stack(p.BBits, b, weight)
 			t := target{cols: p.Rank, bits: p.ABits, values: a, kinds: []int{p.Rows}}
+			if f.want != nil {
+				t.want, t.reach = f.want[row:row+p.Rows], make([]float64, p.Rows)
+				for r := range t.reach {
+					t.reach[r] = 1
+				}
+				down := &inputs[d.Down]
+				for k := range p.Rank { // an error in a row of B is one in every output
+					want, reach := middle(a, f.want[row:row+p.Rows], k, p.Rank)
+					down.want, down.reach = append(down.want, want), append(down.reach, reach)
+				}
+			}
 			as = append(as, firstFactor{t, i, gram})
 		}
+		row += p.Rows
 		layout.Parts = append(layout.Parts, d)
 	}
 	return layout, inputs, as
+}
+
+// middle returns how large an error element k of B x may have, as log2, and what
+// the square of one does to all outputs: an output may have errors of 2^want.
+func middle(a []float32, want []float64, k, rank int) (may, reach float64) {
+	least := slices.Min(want)
+	cost := 0.0
+	for i, w := range want {
+		v := float64(a[i*rank+k])
+		reach += v * v
+		cost += v * v * math.Exp2(2*(least-w))
+	}
+	if cost == 0 {
+		return least, 0
+	}
+	return least - math.Log2(cost)/2, reach
 }
 
 // balance returns A and B scaled against each other, the root mean squares of
@@ -343,7 +392,15 @@ func products(b []float32, r, n int, g *triangle) []float64 {
 func (p *packer) inMemory(t *target, fed bool) (*matrix, error) {
 	m := &matrix{name: "factor", rows: t.rows(), cols: t.cols, weigh: 1, values: t.values, curve: map[int]float64{}}
 	m.band, m.depth = skinny(m.rows, m.cols)
-	m.row = t.rowScales(fed)
+	if t.want != nil {
+		scale := make([]float64, m.rows)
+		for r, w := range t.want {
+			scale[r] = math.Exp2(w)
+		}
+		m.row, m.want, m.reach = rowScales(scale), t.want, t.reach
+	} else {
+		m.row = t.rowScales(fed)
+	}
 	for _, v := range t.values {
 		m.energy += float64(v) * float64(v)
 	}
@@ -418,13 +475,18 @@ func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
 		want := make([]float64, m.rows)
 		for r := range want {
 			want[r] = math.Log2(float64(m.row.Value(r)))
+			if m.want != nil {
+				want[r] = m.want[r]
+			}
 		}
 		own.rows(want)
 		m.feedback = &own
 		if err := p.observe(m); err != nil {
 			return err
 		}
-		own.shift(own.excess() / float64(m.rows))
+		if m.want == nil {
+			own.shift(own.excess() / float64(m.rows))
+		}
 	}
 	return nil
 }

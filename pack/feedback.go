@@ -409,6 +409,7 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, tur
 			c.tables = append(c.tables, tables...)
 		}
 		c.bits = c.bits/total + float64(planes)
+		c.loss = loss / total
 		c.cost = f.price(&plan, loss/total, step) + float64(lambda)*c.bits
 		rowBits := float64(plan.scale.Bits)
 		if len(seen) > 1 {

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/lowrank"
 	"github.com/lamina-llm/lamina/pack"
+	"github.com/lamina-llm/lamina/weights"
 )
 
 // TestTolerance compares with the tolerances that an independent program found
@@ -88,5 +91,106 @@ func TestLowRankLayers(t *testing.T) {
 	}
 	if _, err := pack.Method("magic").Pair(nil, 1); err == nil {
 		t.Error("no error for an unknown method")
+	}
+}
+
+// TestPackFactors packs to factors and checks the report against the file.
+func TestPackFactors(t *testing.T) {
+	src := checkpoint(t)
+	cal := &pack.Calibration{Name: "test", Tokens: tokens(400)}
+	for name, o := range map[string]pack.Options{
+		"keep":       {Bits: 3, Representation: pack.Factors, Keep: 0.6, Calibrate: cal},
+		"tolerances": {Bits: 3, Representation: pack.Factors, Tolerance: [2]float64{0.7, 0}, Calibrate: cal, Method: pack.Optimal},
+		"data-free":  {Bits: 3, Representation: pack.Factors, Keep: 0.6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "m.lamina")
+			r, err := pack.Run(t.Context(), src, path, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if math.Abs(r.Bits-o.Bits) > 0.05*o.Bits {
+				t.Errorf("%v bits, want %v", r.Bits, o.Bits)
+			}
+			if o.Keep > 0 && (r.Kept > o.Keep || r.Kept < o.Keep-0.02 || r.Tolerance[0] != r.Tolerance[1]) {
+				t.Errorf("kept %v at %v", r.Kept, r.Tolerance)
+			}
+			f, err := weights.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			codec := map[string]string{}
+			for _, x := range f.Tensors() {
+				codec[x.Name] = x.Codec
+			}
+			for _, x := range r.Tensors {
+				attention := strings.Contains(x.Name, "qkv") || strings.Contains(x.Name, ".out")
+				want := "rans1"
+				if x.Name != "embed" && (name != "tolerances" || attention) {
+					want = "lowrank1"
+				}
+				if codec[x.Name] != want || (len(x.Ranks) > 0) != (want == "lowrank1") {
+					t.Errorf("%s: codec %s with ranks %v", x.Name, codec[x.Name], x.Ranks)
+				}
+				// What is cut is the tolerance; at so many bits coding adds little.
+				if want == "lowrank1" && (x.Error < 0.8*r.Tolerance[0] || x.Error > 2*r.Tolerance[0]) {
+					t.Errorf("%s: error %v at tolerance %v", x.Name, x.Error, r.Tolerance[0])
+				}
+			}
+		})
+	}
+}
+
+// TestPackAuto checks that what is chosen takes fewest bits.
+func TestPackAuto(t *testing.T) {
+	if testing.Short() {
+		t.Skip("tries many representations")
+	}
+	src := checkpoint(t)
+	r, err := pack.Run(t.Context(), src, filepath.Join(t.TempDir(), "m.lamina"), pack.Options{
+		Bits: 3.5, Representation: pack.Auto, Calibrate: &pack.Calibration{Name: "test", Tokens: tokens(400)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Choices) != 4*tinyLayers {
+		t.Fatalf("%d choices", len(r.Choices))
+	}
+	for _, c := range r.Choices {
+		best, name := c.Dense, "dense"
+		for _, o := range []struct {
+			bits float64
+			name string
+		}{{c.Factors, "factors"}, {c.Correction, "correction"}} {
+			if o.bits > 0 && o.bits < best {
+				best, name = o.bits, o.name
+			}
+		}
+		if c.Chosen != name || !(c.Error > 0 && c.Error < 1) || !(c.Dense > 0) {
+			t.Errorf("%+v: want %s", c, name)
+		}
+	}
+}
+
+func TestRepresentationRefused(t *testing.T) {
+	cal := &pack.Calibration{Name: "test", Tokens: tokens(400)}
+	for _, o := range []pack.Options{
+		{Representation: "sparse"},
+		{Representation: pack.Factors},
+		{Representation: pack.Factors, Keep: 0.5, Tolerance: [2]float64{0.5, 0.5}},
+		{Representation: pack.Factors, Keep: 1},
+		{Representation: pack.Factors, Keep: math.NaN()},
+		{Representation: pack.Factors, Tolerance: [2]float64{0.5, 2}},
+		{Representation: pack.Factors, Keep: 0.5, Method: "magic"},
+		{Representation: pack.Factors, Keep: 0.5, Method: pack.ALS},
+		{Representation: pack.Auto},
+		{Representation: pack.Auto, Keep: 0.5, Calibrate: cal},
+		{Keep: 0.5},
+	} {
+		o.Bits = 3
+		if err := o.Validate(); err == nil {
+			t.Errorf("%+v: no error", o)
+		}
 	}
 }

@@ -28,7 +28,12 @@ type matrix struct {
 	sample sample
 	curve  map[int]float64 // log2(step) * 4 -> bits per weight
 
-	pictures *pictureFit // nil unless coded as pictures
+	pictures *pictureFit     // nil unless coded as pictures
+	losses   map[int]float64 // log2(step) * 4 -> squared error of the outputs; nil if nobody asks
+	parted   *parted         // factored, or corrected by factors; nil is dense
+
+	want  []float64 // per row, log2 of the error of an output that a step of one may make; nil is open
+	reach []float64 // per row, squared error of all outputs from one of 1; nil is all one
 
 	gram     *triangle // of the inputs; nil without calibration
 	cost     []float64 // per row, what an error of that output costs; with gram
@@ -125,6 +130,9 @@ func (m *matrix) weights() int64 { return int64(m.rows) * int64(m.cols) }
 
 // chunks returns the number of chunks of m.
 func (m *matrix) chunks() int {
+	if m.parted != nil {
+		return m.parted.chunks()
+	}
 	panels := tile.Layout{Rows: m.rows, Cols: m.cols}.Panels()
 	return (m.rows + m.band - 1) / m.band * ((panels + m.depth - 1) / m.depth)
 }

@@ -39,12 +39,18 @@ type Options struct {
 
 	// Calibrate turns error feedback on; nil packs without data.
 	Calibrate *Calibration
+
+	// Representation of the matrices of the layers; "" is Dense.
+	Representation Representation
+	Keep           float64    // LowRank: share of their parameters to keep, in (0, 1); or
+	Tolerance      [2]float64 // LowRank: relative error of attention and of MLP matrices, in [0, 1]
+	Method         Method     // LowRank: "" is ALS, or SVD without Calibrate
 }
 
 // Progress reports how far a run is. Done and Total count weights within the
 // phase, over all tensors; tokens in the phase "calibrate".
 type Progress struct {
-	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "encode"
+	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "encode"
 	Tensor string `json:"tensor"` // tensor that was finished
 	Done   int64  `json:"done"`
 	Total  int64  `json:"total"`
@@ -58,6 +64,10 @@ type Report struct {
 	Mode    string         `json:"mode"`
 	Seconds float64        `json:"seconds"`
 	Tensors []TensorReport `json:"tensors"`
+
+	Tolerance *[2]float64 `json:"tolerance,omitempty"` // of factored attention and MLP matrices
+	Kept      float64     `json:"kept,omitempty"`      // share of the parameters of attention and MLP matrices
+	Choices   []Choice    `json:"choices,omitempty"`   // Auto: what each matrix could have been
 }
 
 // TensorReport describes one coded matrix.
@@ -69,6 +79,15 @@ type TensorReport struct {
 	Bits   float64 `json:"bits_per_weight"`
 	Error  float64 `json:"relative_error"` // ||W - W'|| / ||W||, after norms were folded in
 	Planes int     `json:"planes"`         // raw, or of the window of pictures
+
+	Ranks []PartRank `json:"ranks,omitempty"` // of the parts that are factored
+}
+
+// PartRank is a source tensor that is stored as factors.
+type PartRank struct {
+	Name    string `json:"name"`
+	Rank    int    `json:"rank"`
+	Correct bool   `json:"correction,omitempty"` // the factors correct a dense matrix
 }
 
 // Validate reports the first option that makes no sense.
@@ -93,7 +112,7 @@ func (o Options) Validate() error {
 	case o.Calibrate != nil && len(o.Calibrate.Tokens) < minCalibration:
 		return fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(o.Calibrate.Tokens), minCalibration)
 	}
-	return nil
+	return o.validateRepresentation()
 }
 
 // targets counts what says how large the file becomes.
@@ -190,6 +209,11 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		return nil, err
 	}
 	r := &Report{Weights: p.weights, Mode: p.opt.Mode.String()}
+	before := p.spans()
+	if err := p.represent(ctx, r, target-overhead); err != nil {
+		return nil, err
+	}
+	overhead += (p.spans() - before) * spanOverhead
 	if p.opt.Codec == VVC {
 		r.Mode = VVC
 	}
@@ -209,7 +233,10 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		m := p.mats[next]
 		var t *TensorReport
 		var err error
-		if m.pictures != nil {
+		if m.parted != nil {
+			t, err = p.encodeParted(ctx, w, m, role, m.step(step))
+			m.parted = nil // its factors are in memory
+		} else if m.pictures != nil {
 			t, err = p.encodePictures(ctx, w, m, role, m.step(step))
 		} else if m.feedback == nil {
 			t, err = p.encode(ctx, w, m, role, m.step(step))
@@ -334,13 +361,32 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 	total += 4096                                  // the first page holds the header
 	total += int64(p.cfg.Layers+2) * 2048          // units start on pages: half a page lost each
 	for _, m := range p.mats {
-		total += int64(40+len(m.name)) + int64(1+m.chunks())*(8+32) // directory entry; spans start on 64 bytes
+		total += int64(40+len(m.name)) + int64(1+m.chunks())*spanOverhead // directory entry; spans start on 64 bytes
 	}
 	return total, nil
 }
 
+// spanOverhead is what a span takes beside its bytes: its directory entry, and
+// half of 64 bytes, on which it starts.
+const spanOverhead = 8 + 32
+
+// spans returns the number of spans of the matrices.
+func (p *packer) spans() (n int64) {
+	for _, m := range p.mats {
+		n += int64(1 + m.chunks())
+	}
+	return n
+}
+
 // method says in words how the file was made.
 func (p *packer) method() string {
+	if r := p.opt.representation(); r != "" {
+		return p.coding() + ", " + r
+	}
+	return p.coding()
+}
+
+func (p *packer) coding() string {
 	if c := p.opt.Calibrate; c != nil {
 		return fmt.Sprintf("calibrated on %d tokens of %s, %v", len(c.Tokens), c.Name, p.opt.Mode)
 	}

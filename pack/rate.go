@@ -24,6 +24,8 @@ type coderFit struct {
 	bits   float64 // per weight, estimated on the sample, outliers included
 	cost   float64 // squared error plus lambda * bits, per weight, in steps
 
+	loss float64 // squared error per weight, in steps; only with error feedback
+
 	// With error feedback there are classes of rows and lane groups, and a coder
 	// for each.
 	coders []*quant.Coder
@@ -139,6 +141,9 @@ func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 			}
 			b = f.bits
 			m.curve[lo+i] = b
+			if m.losses != nil {
+				m.losses[lo+i] = m.spread(f)
+			}
 		}
 		at[i] = b
 	}
@@ -149,6 +154,9 @@ func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 // bits estimates the coded bits per weight of m at a step, side information of
 // chunks and rows included.
 func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+	if m.parted != nil {
+		return m.parted.bits(mode, step)
+	}
 	if m.pictures != nil {
 		return m.pictureBits(step)
 	}

@@ -31,6 +31,7 @@ type packCmd struct {
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`
+	lowrankFlags
 	reportFlags
 }
 
@@ -66,6 +67,9 @@ func (c *packCmd) Run(a *app) error {
 	}
 	if err := o.Validate(); err != nil {
 		return usageError{err, "pack"}
+	}
+	if err := c.set(&o, c.Text != ""); err != nil {
+		return err
 	}
 	if c.Export == "" {
 		if err := c.checkOutput(); err != nil {
@@ -118,6 +122,7 @@ func (c *packCmd) Run(a *app) error {
 	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s, peak memory %s\n",
 		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds, budget.FormatSize(peak))
 	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
+	printRanks(a, r)
 	if c.Report != "" {
 		a.printf("report: %s\n", c.Report)
 	}
