@@ -20,6 +20,7 @@ type benchSpeculateCmd struct {
 	Repetitions int      `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	Temperature float32  `default:"0" placeholder:"T" help:"Temperature of the sampling; 0 is greedy."`
 	Speculate   string   `enum:"auto,on" default:"auto" help:"What is compared with off: ${enum}."`
+	Draft       string   `placeholder:"FILE" help:"A smaller model with the same tokenizer that guesses, too."`
 	Only        []string `placeholder:"NAME" help:"Measure with the prompt of this name alone; may be repeated."`
 	runtimeFlags
 	JSON bool `help:"Print JSON."`
@@ -75,7 +76,7 @@ func (c *benchSpeculateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	o.Parallel = 1
+	o.Parallel, o.Draft = 1, c.Draft
 	ctx, stop := a.untilSignal()
 	defer stop()
 	m, err := openModel(ctx, c.File, o)

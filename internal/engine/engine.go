@@ -46,6 +46,9 @@ func Start(m *Model, o Options) *Engine {
 	e := &Engine{m: m, opt: o.withDefaults(), ctx: ctx, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), hist: newHistograms()}
 	e.stats.started = time.Now()
 	e.spec = speculator{mode: e.opt.Speculate, newDrafter: newLookup}
+	if m.second != nil {
+		e.spec.newDrafter = func(r model.Request) drafter { return newModelDrafter(ctx, m.second, r) }
+	}
 	go e.loop()
 	return e
 }

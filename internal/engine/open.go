@@ -40,6 +40,10 @@ type Options struct {
 	Coded       bool        // unpack no weights even where there is room, to measure regime B
 	Logger      *slog.Logger
 
+	// Draft is a smaller .lamina file with the same tokenizer, kept in memory,
+	// that guesses tokens ahead; "" is none. Answers stay the same.
+	Draft string
+
 	NoPrefixCache bool // every request computes its whole prompt
 	Serve         bool // set memory aside for the connections and request bodies of a server
 
@@ -90,6 +94,7 @@ type Model struct {
 	file     *loader.Model            // nil for a float32 model
 	llama    *llama.Model
 	cache    *kv.Pool
+	second   *Model // drafts for this one; nil is none
 	meter    meter
 	closers  []func() error // in order of opening
 }
@@ -132,7 +137,7 @@ func Plan(ctx context.Context, path string, o Options) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	return d.plan, nil
+	return d.plan, d.close()
 }
 
 // draft is a model of which everything is known and nothing is loaded.
@@ -152,6 +157,9 @@ type draft struct {
 	embed    bool // an untied embedding is one of the plan's units
 	fixed    []plan.Amount
 	plan     plan.Plan
+
+	second *draft        // of the model that drafts for this one
+	file   *loader.Model // of such a model
 }
 
 // heapReserve is what the Go heap may grow by while serving: requests, the
@@ -179,23 +187,45 @@ func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
 		d.limit = budget.DetectLimit().Bytes
 	}
 	d.measure(f)
-	return d, d.choose(o)
+	if o.Draft != "" {
+		if d.second, err = newSecond(ctx, o.Draft, f, d.cfg); err != nil {
+			return nil, err
+		}
+		d.second.grow(&d.work)
+	}
+	if err := d.choose(o); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// close closes the file of the draft model, if there is one.
+func (d *draft) close() error {
+	if d.second == nil {
+		return nil
+	}
+	return d.second.file.Close()
 }
 
 // measure sums up what the plan must know of the units of f.
 func (d *draft) measure(f *loader.Model) {
+	for i := range min(len(d.units), len(f.Units())) {
+		d.sizes = append(d.sizes, plan.Unit{
+			Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(),
+		})
+	}
+	d.grow(&d.work)
+}
+
+// grow raises s so that it serves d's operators.
+func (d *draft) grow(s *decode.Size) {
 	for i := range d.units {
-		if i < len(f.Units()) {
-			d.sizes = append(d.sizes, plan.Unit{
-				Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(),
-			})
-		}
 		for k := range d.units[i].parts {
-			d.work.Grow(d.units[i].parts[k].Matrix)
+			s.Grow(d.units[i].parts[k].Matrix)
 		}
 		for _, op := range d.units[i].ops {
 			if op.factors != nil {
-				d.work.GrowFactored(op.factors)
+				s.GrowFactored(op.factors)
 			}
 		}
 	}
@@ -291,6 +321,10 @@ func (d *draft) make(o Options, base int64) error {
 	if o.Serve {
 		d.fixed = append(d.fixed, plan.Amount{Purpose: budget.HTTP, Bytes: httpReserve(d.limit)})
 	}
+	if s := d.second; s != nil {
+		d.fixed = append(d.fixed, plan.Amount{Purpose: budget.KV, Bytes: arena.Footprint(s.kvBytes(), 0)},
+			plan.Amount{Purpose: budget.Coded, Bytes: s.plan.Total})
+	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
 	for i := range d.cfg.Layers + 1 {
 		u := d.sizes[i]
@@ -345,9 +379,13 @@ func (d *draft) activations(threads int) int64 {
 	d.size.Batch = d.batch
 	c := d.context
 	d.context = max(c, 1)
-	n := arena.Footprint(llama.ScratchBytes(d.cfg, d.llamaOptions()), 0) + d.size.Bytes(threads)
+	n := arena.Footprint(llama.ScratchBytes(d.cfg, d.llamaOptions()), 0)
 	d.context = c
-	return n
+	if s := d.second; s != nil {
+		s.follow(d)
+		n += arena.Footprint(llama.ScratchBytes(s.cfg, s.llamaOptions()), 0)
+	}
+	return n + d.size.Bytes(threads)
 }
 
 // processBytes is what the process occupies already: program, runtime,
@@ -381,12 +419,13 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	if d.format == kv.Q8 && o.KV != KVQ8 {
 		o.Logger.Info("the memory is tight: keys and values are cached in 8 bits; --kv f16 keeps 16")
 	}
+	m.onClose(d.close)
 	m.ledger = budget.New(d.limit)
 	for _, a := range d.fixed {
 		n := a.Bytes
 		switch a.Purpose {
-		case budget.KV:
-			continue // leased by its slab
+		case budget.KV, budget.Coded:
+			continue // leased by their slabs
 		case budget.Activations:
 			n = d.size.Bytes(o.Threads)
 		}
@@ -413,6 +452,11 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	}
 	if err := m.start(d, w, pool); err != nil {
 		return m, err
+	}
+	if d.second != nil {
+		if err := m.openSecond(ctx, d.second, o, pool, ws); err != nil {
+			return m, fmt.Errorf("draft model: %w", err)
+		}
 	}
 	reserve := int64(heapReserve)
 	if o.Serve {
