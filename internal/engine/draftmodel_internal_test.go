@@ -110,7 +110,7 @@ func TestDraftModelExact(t *testing.T) {
 	for _, c := range []struct {
 		power  float64
 		regime plan.Regime
-	}{{1, plan.A}, {0.5, plan.A}, {0.5, plan.C}, {1, plan.C}} {
+	}{{1, plan.A}, {0.5, plan.C}} {
 		t.Run(fmt.Sprintf("power %v, regime %v", c.power, c.regime), func(t *testing.T) {
 			if testing.Short() && c.regime == plan.C {
 				t.Skip("streams for long")
@@ -156,18 +156,16 @@ func TestDraftModelExact(t *testing.T) {
 				return e
 			}
 			run(SpeculateOff, true, func(e *Engine, i int) { _, want[i] = answer(e, requests[i]) })
-			for _, mode := range []Speculation{SpeculateOn, SpeculateAuto} {
-				for _, alone := range []bool{true, false} {
-					e := run(mode, alone, func(e *Engine, i int) {
-						if _, got := answer(e, requests[i]); got != want[i] {
-							t.Errorf("request %d, speculation %s:\n%s\nwithout guesses:\n%s", i, mode, got, want[i])
-						}
-					})
-					guessed, right := e.stats.guessed.Load(), e.stats.guessedRight.Load()
-					t.Logf("%s, alone %v: %d of %d guesses right", mode, alone, right, guessed)
-					if mode == SpeculateOn && (right == 0 || c.power != 1 && right == guessed) {
-						t.Errorf("%d of %d guesses right: not both kinds were seen", right, guessed)
+			for mode, alone := range map[Speculation]bool{SpeculateOn: true, SpeculateAuto: false} {
+				e := run(mode, alone, func(e *Engine, i int) {
+					if _, got := answer(e, requests[i]); got != want[i] {
+						t.Errorf("request %d, speculation %s:\n%s\nwithout guesses:\n%s", i, mode, got, want[i])
 					}
+				})
+				guessed, right := e.stats.guessed.Load(), e.stats.guessedRight.Load()
+				t.Logf("%s, alone %v: %d of %d guesses right", mode, alone, right, guessed)
+				if mode == SpeculateOn && (right == 0 || c.power != 1 && right == guessed) {
+					t.Errorf("%d of %d guesses right: not both kinds were seen", right, guessed)
 				}
 			}
 			if c.power != 1 {
