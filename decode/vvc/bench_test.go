@@ -34,3 +34,23 @@ func BenchmarkDecode(b *testing.B) {
 		return
 	}
 }
+
+// BenchmarkEncode measures Gaussian noise at rates from one to four bits a sample; MB/s counts luma samples as bytes.
+func BenchmarkEncode(b *testing.B) {
+	const side = 256
+	plane := gaussianPlane(side, side, 8, 25, 1)
+	for _, qp := range []int{20, 26, 32, 38} {
+		b.Run(fmt.Sprintf("qp=%d", qp), func(b *testing.B) {
+			b.SetBytes(side * side)
+			var stats EncodeStats
+			for b.Loop() {
+				var err error
+				_, stats, err = Encode([][]uint16{plane}, EncodeOptions{Width: side, Height: side, BitDepth: 8, QP: qp})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(8*float64(stats.Bytes)/side/side, "bits/sample")
+		})
+	}
+}

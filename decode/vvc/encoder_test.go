@@ -139,8 +139,8 @@ func concurrently(n int, task func(int)) {
 func TestEncodeProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := EncodeOptions{
-			Width:    rapid.IntRange(4, 300).Draw(t, "width"),
-			Height:   rapid.IntRange(4, 300).Draw(t, "height"),
+			Width:    rapid.IntRange(4, 180).Draw(t, "width"),
+			Height:   rapid.IntRange(4, 280).Draw(t, "height"),
 			BitDepth: rapid.SampledFrom([]int{8, 10}).Draw(t, "depth"),
 			Slices:   rapid.IntRange(0, 4).Draw(t, "slices"),
 		}
