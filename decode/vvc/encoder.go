@@ -18,7 +18,7 @@ type EncodeOptions struct {
 	// QP is the quantisation parameter, -6*(BitDepth-8) to 63. The quantiser step doubles every 6.
 	QP int
 	// Slices cuts every picture into bands that can be encoded and decoded independently: at most this many, each of whole
-	// rows of 128x128 samples. 0 means one.
+	// rows of 128x128 samples. 0 means one. Pictures of at most 128 columns are not cut: FFmpeg 8.1 decodes such slices wrongly.
 	Slices int
 	// Run calls task(i) for all i in [0, n), possibly concurrently, and returns when all have ended. Slices and pictures
 	// are such tasks, and each takes about 12 bytes a sample while it runs. The result does not depend on it. Nil runs them
@@ -121,6 +121,9 @@ func newStreamShape(o *EncodeOptions, pictures int) *streamShape {
 	s.cropRight, s.cropDown = s.width-o.Width, s.height-o.Height
 	rows := (s.height + 1<<encCtbLog2 - 1) >> encCtbLog2
 	s.sliceRows = (rows + max(o.Slices, 1) - 1) / max(o.Slices, 1)
+	if s.width <= 1<<encCtbLog2 {
+		s.sliceRows = rows
+	}
 	if most := maxSlices - 1; (rows+s.sliceRows-1)/s.sliceRows > most {
 		s.sliceRows = (rows + most - 1) / most
 	}
