@@ -123,7 +123,7 @@ func (s *statistics) loss(t int, logits []float32) {
 	if drawn < 0 {
 		drawn = 0
 	}
-	s.gamma[t] = float32(1 - square)
+	s.gamma[t] = float32(max(0, 1-square)) // rounding can take it below
 	logits[drawn]--
 }
 
