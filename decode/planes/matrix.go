@@ -87,8 +87,8 @@ const (
 // Memory of a Scratch: at most FixedBytes and BytesPerSample for every sample of
 // the largest picture.
 const (
-	BytesPerSample = 24
-	FixedBytes     = 1 << 20
+	BytesPerSample = 16
+	FixedBytes     = 1 << 19
 )
 
 // Scratch is what one goroutine at a time decodes with. The zero value is ready;

@@ -68,7 +68,7 @@ func ffmpegCodecs(ctx context.Context, path string) []Codec {
 		all = append(all, ffmpegCodec{name: "HEVC", profile: profile, encoder: "libx265", knob: "qp", settings: []float64{38, 34, 29},
 			file: "out.hevc", pixels: "yuv420p", args: func(s string) []string {
 				return append(gop(profile), "-preset", "medium", "-tune", "psnr", "-x265-params",
-					"log-level=error:info=0:repeat-headers=0:qp="+s+":aq-mode=0:psy-rd=0:psy-rdoq=0:scenecut=0:open-gop=0")
+					"log-level=error:info=0:qp="+s+":aq-mode=0:psy-rd=0:psy-rdoq=0:scenecut=0:open-gop=0")
 			}})
 	}
 	all = append(all,
