@@ -97,6 +97,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("pack: codec %q, want %s or %s", o.Codec, Native, VVC)
 	case o.Codec != VVC && (o.QP != nil || o.Import != nil):
 		return errors.New("pack: a QP and imported pictures are for the vvc codec")
+	case o.Codec == VVC && o.Representation != "" && o.Representation != Dense:
+		return fmt.Errorf("pack: the vvc codec codes whole matrices, not %s", o.Representation)
 	case o.Codec == VVC && o.Calibrate != nil:
 		return errors.New("pack: the vvc codec packs without calibration")
 	case o.targets() != 1:
