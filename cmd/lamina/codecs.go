@@ -174,7 +174,7 @@ func codecFigures(r *codecs.Report) []report.Figure {
 	const rate = "bits per weight"
 	list := []report.Figure{
 		{Title: "Rate and distortion", X: rate, Y: "NMSE", LogY: true},
-		{Title: "Perplexity", X: rate, Y: "perplexity", LogY: true},
+		{Title: "Perplexity", X: rate, Y: "perplexity", Note: "Points above three times the source's are left out.", LogY: true},
 		{Title: "Encoding", X: rate, Y: "million weights per second", LogY: true},
 		{Title: "Decoding", X: rate, Y: "million weights per second", LogY: true},
 	}
@@ -189,7 +189,7 @@ func codecFigures(r *codecs.Report) []report.Figure {
 	for _, p := range r.Points {
 		name := p.Codec + " " + p.Profile
 		add(&list[0], name, p.Bits, p.NMSE)
-		if p.PPL > 0 {
+		if p.PPL > 0 && p.PPL < 3*r.FloatPPL { // the rest is no language
 			add(&list[1], name, p.Bits, p.PPL)
 		}
 		add(&list[2], name, p.Bits, p.Encode)

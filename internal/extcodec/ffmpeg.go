@@ -42,6 +42,15 @@ func gop(profile string) []string {
 	return []string{"-g", "1", "-bf", "0"}
 }
 
+// videoQP returns the settings of H.264 and HEVC. What is predicted from other
+// pictures is quantised more coarsely than the QP says.
+func videoQP(profile string) []float64 {
+	if profile == Intra {
+		return []float64{36, 32, 27}
+	}
+	return []float64{33, 29, 24}
+}
+
 // ffmpegCodecs lists those that the ffmpeg at path has. Rate control, adaptive
 // quantisation and tuning for eyes are off: squared error counts.
 func ffmpegCodecs(ctx context.Context, path string) []Codec {
@@ -59,13 +68,13 @@ func ffmpegCodecs(ctx context.Context, path string) []Codec {
 	}
 	var all []ffmpegCodec
 	for _, profile := range []string{Intra, LowDelay, RandomAccess} {
-		all = append(all, ffmpegCodec{name: "H.264", profile: profile, encoder: "libx264", knob: "qp", settings: []float64{38, 34, 29},
+		all = append(all, ffmpegCodec{name: "H.264", profile: profile, encoder: "libx264", knob: "qp", settings: videoQP(profile),
 			file: "out.h264", pixels: "yuv420p", args: func(s string) []string {
 				return append(gop(profile), "-preset", "medium", "-tune", "psnr", "-qp", s, "-x264-params", "aq-mode=0:psy=0:scenecut=0")
 			}})
 	}
 	for _, profile := range []string{Intra, LowDelay, RandomAccess} {
-		all = append(all, ffmpegCodec{name: "HEVC", profile: profile, encoder: "libx265", knob: "qp", settings: []float64{38, 34, 29},
+		all = append(all, ffmpegCodec{name: "HEVC", profile: profile, encoder: "libx265", knob: "qp", settings: videoQP(profile),
 			file: "out.hevc", pixels: "yuv420p", args: func(s string) []string {
 				return append(gop(profile), "-preset", "medium", "-tune", "psnr", "-x265-params",
 					"log-level=error:info=0:qp="+s+":aq-mode=0:psy-rd=0:psy-rdoq=0:scenecut=0:open-gop=0")
