@@ -27,22 +27,29 @@ func BenchmarkApply(b *testing.B) {
 		for _, workers := range []int{1, 2} {
 			pool := sched.New(workers)
 			ws := workspace(m, 512, pool)
-			unpacked := make([]model.Linear, copies)
-			for i := range unpacked {
-				u, err := decode.Unpack(m, ws, slabs[i])
-				if err != nil {
-					b.Fatal(err)
+			unpack := func() []model.Linear { // in the form of the tier
+				ops := make([]model.Linear, copies)
+				for i := range ops {
+					u, err := decode.Unpack(m, ws, slabs[i])
+					if err != nil {
+						b.Fatal(err)
+					}
+					ops[i] = u
 				}
-				unpacked[i] = u
+				return ops
 			}
 			for _, n := range []int{1, 2, 4, 8, 32, 512} {
 				x, y := make([]float32, n*c.cols), make([]float32, n*c.rows)
 				for i := range x {
 					x[i] = float32(i*31%101 - 50)
 				}
-				for name, ops := range map[string][]model.Linear{"coded": {decode.NewCoded(m, ws)}, "unpacked": unpacked} {
+				for _, name := range []string{"coded", "unpacked"} {
 					b.Run(fmt.Sprintf("shape=%dx%d/workers=%d/op=%s/n=%d", c.rows, c.cols, workers, name, n), func(b *testing.B) {
 						cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+							ops := []model.Linear{decode.NewCoded(m, ws)}
+							if name == "unpacked" {
+								ops = unpack()
+							}
 							i := 0
 							for b.Loop() {
 								if err := ops[i%len(ops)].Apply(y, x, n); err != nil {

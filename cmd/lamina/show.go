@@ -67,6 +67,7 @@ type showTensor struct {
 	Classes int     `json:"classes,omitempty"` // probability classes
 	Chunks  int     `json:"chunks,omitempty"`
 	Bytes   int64   `json:"bytes,omitempty"`
+	Side    int64   `json:"side_bytes,omitempty"` // of them: scales, tables, classes, initial states, checksums
 	Weights int64   `json:"weights"`
 	Bits    float64 `json:"bits_per_weight,omitempty"`
 
@@ -253,6 +254,7 @@ func describe(f *weights.File, t *weights.Tensor) (showTensor, error) {
 	}
 	side := m.Side()
 	s.Mode, s.Planes, s.Classes, s.Chunks = side.Mode.String(), int(side.Planes), side.Classes(), m.Chunks()
+	s.Side = int64(len(data)) + m.Framing() + int64(8*len(t.Spans)) // a span's entry in the directory takes 8
 	return s, nil
 }
 

@@ -155,6 +155,16 @@ func (m *Matrix) streams(block int) (n int) {
 	return n
 }
 
+// Framing returns the bytes that all chunks together hold beside coded weights
+// and outliers: initial states and lengths of the streams.
+func (m *Matrix) Framing() int64 {
+	n := 0
+	for b := range m.Blocks() {
+		n += m.streams(b)
+	}
+	return int64(m.Bands()) * int64(n) * (2*Lanes + 4)
+}
+
 // parse reads the header of chunk i.
 func (m *Matrix) parse(i int, data []byte) error {
 	if cap(data)-len(data) < Slack {
