@@ -6,9 +6,6 @@ import (
 	"github.com/lamina-llm/lamina/internal/kern"
 )
 
-// trellis is the state transition of dependent quantisation (docs/FORMAT.md).
-var trellis = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
-
 // form says how the levels of an unpacked matrix are kept: not as such, but as
 // the indices that were coded, of which a dependent level follows by the
 // trellis. An index takes 4 bits and one per raw plane, or less where few indices
@@ -59,7 +56,7 @@ func (m *Matrix) form() form {
 		}
 	}
 	if f.mode == rans.DQ {
-		shift, next, first = 5, &trellis, 2*f.base
+		shift, next, first = 5, &rans.Next, 2*f.base
 	}
 	f.bias = int32(maxLevel+1-1<<(shift+f.planes))/2 - int32(first)
 	f.Nibbles = kern.NewNibbles(level, next, f.planes, shift, int(f.bias))

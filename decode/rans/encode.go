@@ -151,7 +151,7 @@ func (e *Encoder) prepare(index []uint8, r0, rows, p int) {
 		for j, u := range row {
 			s := state[j]
 			row[j] = u | s&1<<7
-			state[j] = next[s][u&1]
+			state[j] = Next[s][u&1]
 		}
 	}
 }

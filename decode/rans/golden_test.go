@@ -159,7 +159,7 @@ func goldenChunk(t *testing.T, m *Matrix, i int, values []int32) []byte {
 					all[u] = recon(uint8(u), q, planes)
 				}
 				level[at] = uint8(slices.Index(all, level[at]))
-				state[col] = next[state[col]][level[at]&1]
+				state[col] = Next[state[col]][level[at]&1]
 			}
 		}
 	}

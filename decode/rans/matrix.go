@@ -19,9 +19,10 @@ const rowBlock = 16
 // padBlock rounds rows up to whole blocks.
 func padBlock(rows int) int { return (rows + rowBlock - 1) &^ (rowBlock - 1) }
 
-// next is the state transition of dependent quantisation, next[state][parity]
-// (H.266 and ISO/IEC 15938-17, 8 states). The quantiser in use is state & 1.
-var next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
+// Next is the state transition of dependent quantisation, Next[state][parity of
+// the index]: the 8-state machine of H.266 and ISO/IEC 15938-17. Odd states use
+// quantiser 1.
+var Next = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
 
 // Matrix is a coded matrix: side information and, once attached, chunks. It is
 // immutable between calls of Attach and safe for concurrent use then.

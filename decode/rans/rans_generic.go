@@ -146,7 +146,7 @@ func stepLevel(t *[2]slotTable, x *[Lanes]uint16, dq *[Lanes]uint8, data *[Lanes
 		q := dq[l] & 7
 		e := t[q&1][v&0xff]
 		out[l] = uint8(e >> 24)
-		dq[l] = next[q][e>>16&1]
+		dq[l] = Next[q][e>>16&1]
 		n := uint32(0)
 		x[l], n = renorm((e&0xff)*uint32(v>>8)+e>>8&0xff, data[used%Lanes])
 		used += n
@@ -171,7 +171,7 @@ func reconstruct(out, dq *[Lanes]uint8, planes int) {
 	for l, u := range out {
 		q := dq[l] & 1
 		out[l] = recon(u, q, planes)
-		dq[l] = next[dq[l]&7][u&1]
+		dq[l] = Next[dq[l]&7][u&1]
 	}
 }
 

@@ -114,7 +114,7 @@ func sampleOf(t testing.TB, r *rand.Rand, side *Side, rows, cols, every int) *sa
 					v := int32(u) - 8<<planes
 					if side.Mode == DQ {
 						v = int32(recon(u, state[j]&1, planes)) - m.Zero()
-						state[j] = next[state[j]][u&1]
+						state[j] = Next[state[j]][u&1]
 					}
 					if every > 0 && r.IntN(every) == 0 && len(outliers[p-p0]) < (r1-r0)*width/maxOutliers {
 						d := int32(r.IntN(400) - 200)

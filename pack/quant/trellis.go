@@ -191,9 +191,6 @@ func Walk(index []uint8, f func(i, quantiser int)) {
 	state := uint8(0)
 	for i, u := range index {
 		f(i, int(state&1))
-		state = parity[state][u&1]
+		state = rans.Next[state][u&1]
 	}
 }
-
-// parity is the state transition table: parity[state][k&1].
-var parity = [8][2]uint8{{0, 2}, {7, 5}, {1, 3}, {6, 4}, {2, 0}, {5, 7}, {3, 1}, {4, 6}}
