@@ -113,7 +113,7 @@ func (p *packer) exportMatrix(m *matrix, e *ManifestEntry, path string) error {
 		}
 		samples, _, _ := m.picture(band, &row, values)
 		for _, v := range samples {
-			w.WriteByte(byte(v)) // the error comes back from Flush
+			_ = w.WriteByte(byte(v)) // the error comes back from Flush
 		}
 	}
 	return errors.Join(w.Flush(), f.Close())

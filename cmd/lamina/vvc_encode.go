@@ -129,7 +129,7 @@ func (e *planeEncoder) run(ctx context.Context, in io.Reader, out io.Writer) err
 				for i := range n {
 					g.Go(func() error { task(i); return nil })
 				}
-				g.Wait()
+				_ = g.Wait() // tasks cannot fail
 			},
 		})
 		if err != nil {

@@ -203,7 +203,7 @@ func (e *sliceEncoder) stepSize(u *cuState, t *transformUnit) float32 {
 	scale, shift := e.d.scaling(u, t, 0, t.w, t.h)
 	gain := 1 << (15 - e.d.bitDepth) // of coefficients against an orthonormal transform of area one
 	area := log2(t.w) + log2(t.h)
-	step := float32(scale<<4) / float32(int(gain)<<shift) * float32(int(1)<<(area/2))
+	step := float32(scale<<4) / float32(gain<<shift) * float32(int(1)<<(area/2))
 	if area&1 != 0 {
 		step *= 1.41421356
 	}

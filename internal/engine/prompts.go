@@ -48,7 +48,8 @@ func (m *Model) identity() [sha256.Size]byte {
 	for _, u := range m.file.Units() {
 		for _, t := range u.Tensors {
 			for _, s := range t.Spans {
-				binary.Write(h, binary.LittleEndian, [2]uint64{uint64(s.Off), uint64(s.Len)<<32 | uint64(s.CRC)})
+				at := binary.LittleEndian.AppendUint64(nil, uint64(s.Off))
+				h.Write(binary.LittleEndian.AppendUint64(at, uint64(s.Len)<<32|uint64(s.CRC)))
 			}
 		}
 	}

@@ -166,7 +166,7 @@ func score(ctx context.Context, m, ref Scorer, window []int32) (s sums, err erro
 		} else {
 			return fmt.Errorf("reference: %w", refErr)
 		}
-		s.add(sums{p.nll, p.kl, p.ref, p.same})
+		s.add(sums(p))
 		return err
 	})
 	if err != nil || ref == nil {
