@@ -44,6 +44,9 @@ func (p *packer) plan(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if p.opt.Error != 0 {
+		return nil // steps are set
+	}
 	// Steps are relative to weights of average size.
 	sum := 0.0
 	for _, m := range p.mats {
@@ -72,7 +75,11 @@ func (p *packer) planMatrix(m *matrix) error {
 	}
 	f.rows(wanted(m.cost, power))
 	m.feedback = f
-	return p.observe(m)
+	if err := p.observe(m); err != nil || p.opt.Error == 0 {
+		return err
+	}
+	f.shift(f.excess() / float64(m.rows))
+	return p.tolerateMatrix(m) // while the Gram matrix is there
 }
 
 // observe shows the rows of m to its feedback.

@@ -30,6 +30,7 @@ type feedback struct {
 
 	ids    []int     // rows of the sample
 	sample []float32 // these rows in coded order, as they are
+	keep   bool      // fits tell the errors of the sample
 }
 
 const (
@@ -410,6 +411,9 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, tur
 		}
 		c.bits = c.bits/total + float64(planes)
 		c.loss = loss / total
+		if f.keep {
+			c.errors = values
+		}
 		c.cost = f.price(&plan, loss/total, step) + float64(lambda)*c.bits
 		rowBits := float64(plan.scale.Bits)
 		if len(seen) > 1 {

@@ -29,7 +29,9 @@ type matrix struct {
 	curve  map[int]float64 // log2(step) * 4 -> bits per weight
 
 	pictures *pictureFit     // nil unless coded as pictures
-	losses   map[int]float64 // log2(step) * 4 -> squared error of the outputs; nil if nobody asks
+	losses   map[int]float64 // log2(step) * 4 -> squared error, of the outputs if calibrated; nil if nobody asks
+	exact    bool            // losses come from gram, without damping
+	output   float64         // relative error of the outputs at its step, estimated
 	parted   *parted         // factored, or corrected by factors; nil is dense
 
 	want  []float64 // per row, log2 of the error of an output that a step of one may make; nil is open

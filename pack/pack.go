@@ -26,10 +26,11 @@ import (
 // ErrTarget marks a size that no quantiser step reaches.
 var ErrTarget = errors.New("pack: size cannot be reached")
 
-// Options says what to make. Exactly one of Bits, Size, QP and Import is set.
+// Options says what to make. Exactly one of Bits, Size, Error, QP and Import is set.
 type Options struct {
 	Bits     float64   // whole file in bits per weight, 1 to 8
 	Size     int64     // whole file in bytes
+	Error    float64   // relative error of every matrix, in (0, 1): of its weights, or calibrated of its outputs
 	QP       *float64  // with Codec VVC: quantisation parameter of the layers, 0 to MaxQP
 	Import   *Import   // with Codec VVC: pictures that were coded elsewhere
 	Codec    string    // Native, which "" means, or VVC: slow to decode, for comparison and exchange
@@ -50,7 +51,7 @@ type Options struct {
 // Progress reports how far a run is. Done and Total count weights within the
 // phase, over all tensors; tokens in the phase "calibrate".
 type Progress struct {
-	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "encode"
+	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "tolerance" (if there is one), "encode"
 	Tensor string `json:"tensor"` // tensor that was finished
 	Done   int64  `json:"done"`
 	Total  int64  `json:"total"`
@@ -77,8 +78,9 @@ type TensorReport struct {
 	Cols   int     `json:"cols"`
 	Bytes  int64   `json:"bytes"`
 	Bits   float64 `json:"bits_per_weight"`
-	Error  float64 `json:"relative_error"` // ||W - W'|| / ||W||, after norms were folded in
-	Planes int     `json:"planes"`         // raw, or of the window of pictures
+	Error  float64 `json:"relative_error"`         // ||W - W'|| / ||W||, after norms were folded in
+	Output float64 `json:"output_error,omitempty"` // the same of its outputs, estimated; with Options.Error and calibration
+	Planes int     `json:"planes"`                 // raw, or of the window of pictures
 
 	Ranks []PartRank `json:"ranks,omitempty"` // of the parts that are factored
 }
@@ -103,6 +105,10 @@ func (o Options) Validate() error {
 		return errors.New("pack: the vvc codec packs without calibration")
 	case o.targets() != 1:
 		return errors.New("pack: give either bits per weight or a size")
+	case o.Error != 0 && !(o.Error > 0 && o.Error < 1):
+		return fmt.Errorf("pack: tolerance %v, want more than 0 and less than 1", o.Error)
+	case o.Error != 0 && (o.Codec == VVC || !o.dense()):
+		return errors.New("pack: a tolerance is for dense matrices of the native codec")
 	case o.QP != nil && !(*o.QP >= 0 && *o.QP <= MaxQP):
 		return fmt.Errorf("pack: QP %v, want 0 to %d", *o.QP, MaxQP)
 	case o.Bits != 0 && !(o.Bits >= 1 && o.Bits <= 8):
@@ -119,7 +125,7 @@ func (o Options) Validate() error {
 
 // targets counts what says how large the file becomes.
 func (o *Options) targets() (n int) {
-	for _, set := range []bool{o.Bits != 0, o.Size != 0, o.QP != nil, o.Import != nil} {
+	for _, set := range []bool{o.Bits != 0, o.Size != 0, o.Error != 0, o.QP != nil, o.Import != nil} {
 		if set {
 			n++
 		}
@@ -133,6 +139,7 @@ type provenance struct {
 	Made    string            `json:"made"`
 	Method  string            `json:"method"`
 	Target  float64           `json:"target_bits_per_weight,omitempty"`
+	Error   float64           `json:"target_relative_error,omitempty"` // of every matrix
 	Weights int64             `json:"weights"`
 }
 
@@ -221,6 +228,11 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	}
 	var step float64
 	switch {
+	case p.opt.Error != 0:
+		if err := p.tolerate(ctx); err != nil {
+			return nil, err
+		}
+		step = 1
 	case p.opt.QP != nil:
 		step = QPStep(*p.opt.QP)
 	case p.opt.Import == nil:
@@ -255,6 +267,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err != nil {
 			return fmt.Errorf("pack: %s: %w", m.name, err)
 		}
+		t.Output = m.output
 		r.Tensors = append(r.Tensors, *t)
 		spent += t.Bytes
 		done += m.weights()
@@ -337,7 +350,7 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 	}
 	prov, err := json.Marshal(provenance{
 		Source: from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
-		Target: float64(target) * 8 / float64(p.weights), Weights: p.weights,
+		Target: float64(target) * 8 / float64(p.weights), Error: p.opt.Error, Weights: p.weights,
 	})
 	if err != nil {
 		return 0, err
@@ -384,6 +397,9 @@ func (p *packer) spans() (n int64) {
 func (p *packer) method() string {
 	if r := p.opt.representation(); r != "" {
 		return p.coding() + ", " + r
+	}
+	if e := p.opt.Error; e != 0 {
+		return fmt.Sprintf("%s, every matrix at a relative error of %g", p.coding(), e)
 	}
 	return p.coding()
 }

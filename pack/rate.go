@@ -24,7 +24,9 @@ type coderFit struct {
 	bits   float64 // per weight, estimated on the sample, outliers included
 	cost   float64 // squared error plus lambda * bits, per weight, in steps
 
-	loss float64 // squared error per weight, in steps; only with error feedback
+	loss float64 // squared error per weight, in steps; without error feedback relative to the weights' energy
+
+	errors []float32 // of the rows of the sample, in coded order and row scales; with feedback.keep
 
 	// With error feedback there are classes of rows and lane groups, and a coder
 	// for each.
@@ -63,13 +65,14 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 	inv := float32(1 / step)
 	rows := m.sample.rows
 	cols := len(m.sample.v) / rows
-	v, index := make([]float32, rows), make([]uint8, rows)
+	v, rec, index := make([]float32, rows), make([]float32, rows), make([]uint8, rows)
 	f = &coderFit{coder: quant.Uniform(mode, planes), planes: planes}
 	f.coder.Lambda = quant.Lambda(mode)
 	var trellis quant.Trellis
 	for range turns {
 		var count [2][rans.Alphabet]int64
 		outliers, total, cost := 0, 0, 0.0
+		loss, energy := 0.0, 0.0
 		for j := 0; j < cols; j += thin {
 			for i, x := range m.sample.v[j*rows : (j+1)*rows] {
 				var delta int32
@@ -77,8 +80,12 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 					outliers++
 				}
 			}
-			cost += tally(f.coder, &trellis, v, index, &count)
+			cost += tally(f.coder, &trellis, v, index, rec, &count)
 			total += rows
+			for i, x := range v {
+				d, w := float64(x-rec[i]), float64(m.sample.v[j*rows+i])
+				loss, energy = loss+d*d, energy+w*w
+			}
 		}
 		f.tables, f.bits = nil, float64(outliers)*24
 		for q := range 1 + int(mode) {
@@ -97,6 +104,7 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 		}
 		f.bits = f.bits/float64(total) + float64(planes)
 		f.cost = (cost + float64(quant.Lambda(mode))*24*float64(outliers)) / float64(total)
+		f.loss = loss / max(energy, 1e-300)
 		f.coder = quant.NewCoder(mode, planes, quant.Lambda(mode), f.tables)
 		reach = outliers*20000 <= total
 	}
@@ -104,18 +112,17 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 }
 
 // tally quantises one column of the sample, counts its symbols and returns the
-// cost: squared error plus lambda * bits.
-func tally(c *quant.Coder, t *quant.Trellis, v []float32, index []uint8, count *[2][rans.Alphabet]int64) (cost float64) {
+// cost: squared error plus lambda * bits. rec becomes what the levels stand for.
+func tally(c *quant.Coder, t *quant.Trellis, v []float32, index []uint8, rec []float32, count *[2][rans.Alphabet]int64) (cost float64) {
 	if c.Mode == rans.DQ {
-		cost = float64(t.Column(c, v, index, nil))
+		cost = float64(t.Column(c, v, index, rec))
 		quant.Walk(index, func(i, q int) { count[q][index[i]>>c.Planes]++ })
 		return cost
 	}
 	for i, x := range v {
-		var rec float32
-		index[i], rec = c.Scalar(x)
+		index[i], rec[i] = c.Scalar(x)
 		count[0][index[i]>>c.Planes]++
-		cost += float64((x-rec)*(x-rec)) + float64(c.Lambda*c.Bits(index[i]))
+		cost += float64((x-rec[i])*(x-rec[i])) + float64(c.Lambda*c.Bits(index[i]))
 	}
 	return cost
 }
@@ -141,8 +148,15 @@ func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 			}
 			b = f.bits
 			m.curve[lo+i] = b
-			if m.losses != nil {
+			switch {
+			case m.losses == nil:
+			case m.exact:
+				m.losses[lo+i] = m.feedback.outputs(m.gram, f.errors, &f.plan.scale, rateThin)
+			case m.feedback != nil:
 				m.losses[lo+i] = m.spread(f)
+			default:
+				step := math.Exp2(float64(lo+i) / curveSteps)
+				m.losses[lo+i] = f.loss * step * step * m.energy
 			}
 		}
 		at[i] = b

@@ -21,6 +21,9 @@ type packCmd struct {
 	Output  string      `short:"o" xor:"output" required:"" placeholder:"FILE" help:"The .lamina file to write."`
 	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8."`
 	Size    budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"Size of the whole file, such as 50MB."`
+	Even    float64     `name:"tolerance" xor:"target" required:"" placeholder:"E" help:"Relative error of every matrix, more than 0 and less than 1: of its weights, or with --calibrate of its outputs."`
+	RAM     budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"The best file that runs in this memory with --context, all weights resident, such as 80MiB."`
+	Context int         `placeholder:"N" help:"With --ram: tokens of context; default: what lamina run would take."`
 	Codec   string      `enum:"native,vvc" default:"native" help:"Codec: native, or vvc (H.266 pictures: slow to decode, for comparison and exchange)."`
 	QP      *float64    `name:"qp" xor:"target" required:"" placeholder:"N" help:"With --codec vvc: quantisation parameter of the layers, 0 to 63; 24 is about 3 bits."`
 	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
@@ -46,7 +49,7 @@ func (c *packCmd) Run(a *app) error {
 	if c.Threads < 0 {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
-	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
+	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
 	if c.Codec == "vvc" {
 		o.Codec = pack.VVC
 	}
@@ -61,6 +64,12 @@ func (c *packCmd) Run(a *app) error {
 	}
 	if c.Text != "" && c.Tokens < 512 {
 		return usage("pack", "--calibrate-tokens %d: want 512 or more", c.Tokens)
+	}
+	if c.Context < 0 || c.Context > 0 && c.RAM == 0 {
+		return usage("pack", "--context %d: want more than 0, with --ram", c.Context)
+	}
+	if c.RAM != 0 {
+		o.Bits = fewestBits // until the model is known
 	}
 	if c.Mode == "dq" {
 		o.Mode = rans.DQ
@@ -84,6 +93,11 @@ func (c *packCmd) Run(a *app) error {
 		return err
 	}
 	defer src.Close()
+	if c.RAM != 0 {
+		if o.Bits, err = fitMemory(src.Config(), int64(c.RAM), c.Context, 0); err != nil {
+			return err
+		}
+	}
 	ctx, stop := a.untilSignal()
 	defer stop()
 	bar := a.reporter()
@@ -122,6 +136,9 @@ func (c *packCmd) Run(a *app) error {
 	a.printf("%s: %s weights in %s, %.3f bits per weight (%s), in %.1f s, peak memory %s\n",
 		c.Output, count(r.Weights), budget.FormatSize(r.Bytes), r.Bits, r.Mode, r.Seconds, budget.FormatSize(peak))
 	a.printf("relative error of the matrices: %.3f to %.3f\n", least, most)
+	if c.Even != 0 && c.Text != "" {
+		a.printf("relative error of their outputs: %g, estimated\n", c.Even)
+	}
 	printRanks(a, r)
 	if c.Report != "" {
 		a.printf("report: %s\n", c.Report)

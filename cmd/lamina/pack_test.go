@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +11,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lamina-llm/lamina/internal/engine"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/plan"
 )
 
 func TestPack(t *testing.T) {
@@ -150,7 +155,7 @@ func TestPackRefuses(t *testing.T) {
 		{"pack DIR/notes.txt -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/notes.txt: unsupported model: want a directory, a .safetensors file or a .gguf file\n"},
 		{"pack DIR/damaged -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/damaged: "},
 		{"pack SRC -o DIR/m.lamina --mode scalar --size 1KB", 1, "lamina: pack: size cannot be reached: "},
-		{"pack SRC -o DIR/m.lamina", 2, "lamina: missing flags: --bits=N or --size=SIZE or --qp=N or --import=PATH (see 'lamina pack --help')\n"},
+		{"pack SRC -o DIR/m.lamina", 2, "lamina: missing flags: --bits=N or --size=SIZE or --tolerance=E or --ram=SIZE or --qp=N or --import=PATH (see 'lamina pack --help')\n"},
 		{"pack SRC -o DIR/m.lamina --bits 3 --size 5MB", 2, "lamina: --bits and --size can't be used together (see 'lamina pack --help')\n"},
 		{"pack SRC --bits 3", 2, "lamina: missing flags: --output=FILE or --export-planes=FOLDER (see 'lamina pack --help')\n"},
 		{"pack SRC -o DIR/m.lamina --bits 0.5", 2, "lamina: pack: 0.5 bits per weight, want 1 to 8 (see 'lamina pack --help')\n"},
@@ -164,7 +169,7 @@ func TestPackRefuses(t *testing.T) {
 		{"pack SRC --export-planes DIR/planes --codec vvc --bits 3", 2, "lamina: --export-planes needs --codec vvc and --qp (see 'lamina pack --help')\n"},
 		{"pack SRC -o DIR/m.lamina --codec vvc --import DIR/none", 1, "lamina: pack: import: stat DIR/none: no such file or directory\n"},
 		{"pack SRC -o DIR/m.lamina --codec vvc --import DIR", 1, "lamina: pack: import: open DIR/planes.json: no such file or directory\n"},
-		{"pack", 2, "lamina: missing flags: --bits=N or --size=SIZE or --qp=N or --import=PATH, --output=FILE or --export-planes=FOLDER (see 'lamina pack --help')\n"},
+		{"pack", 2, "lamina: missing flags: --bits=N or --size=SIZE or --tolerance=E or --ram=SIZE or --qp=N or --import=PATH, --output=FILE or --export-planes=FOLDER (see 'lamina pack --help')\n"},
 	} {
 		expand := strings.NewReplacer("SRC", src, "EXISTS", exists, "DIR", dir)
 		status, _, errs := run(t, append(strings.Fields(expand.Replace(c.args)), "--progress", "none")...)
@@ -178,5 +183,113 @@ func TestPackRefuses(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*lamina*")); len(files) != 1 {
 		t.Errorf("left behind: %v", files)
+	}
+}
+
+// TestPackTolerance packs to an error, without and with calibration.
+func TestPackTolerance(t *testing.T) {
+	src, out := fixture(t, "tiny"), filepath.Join(t.TempDir(), "m.lamina")
+	var r struct {
+		Tensors []struct {
+			Name   string  `json:"name"`
+			Error  float64 `json:"relative_error"`
+			Output float64 `json:"output_error"`
+		} `json:"tensors"`
+	}
+	okJSON(t, &r, "pack", src, "-o", out, "--tolerance", "0.1")
+	for _, x := range r.Tensors {
+		if math.Abs(x.Error-0.1) > 0.01 || x.Output != 0 {
+			t.Errorf("%s: relative error %.4f, of outputs %.4f", x.Name, x.Error, x.Output)
+		}
+	}
+	var s struct {
+		Provenance struct {
+			Method string  `json:"method"`
+			Error  float64 `json:"target_relative_error"`
+		} `json:"provenance"`
+	}
+	okJSON(t, &s, "show", out)
+	if s.Provenance.Error != 0.1 || s.Provenance.Method != "data-free, dq, every matrix at a relative error of 0.1" {
+		t.Errorf("provenance: %+v", s.Provenance)
+	}
+	okJSON(t, &r, "pack", src, "-o", out, "-f", "--tolerance", "0.1", "--calibrate", fixture(t, "text.txt"), "--calibrate-tokens", "512")
+	for _, x := range r.Tensors {
+		if math.Abs(x.Output-0.1) > 0.002 || !(x.Error > 0) {
+			t.Errorf("%s: relative error %.4f, of outputs %.4f", x.Name, x.Error, x.Output)
+		}
+	}
+	ok(t, "verify", out)
+	if status, _, errs := run(t, "pack", src, "-o", out, "--tolerance", "1.5"); status != 2 || !strings.Contains(errs, "tolerance 1.5, want more than 0 and less than 1") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+	if status, _, errs := run(t, "pack", src, "-o", out, "--tolerance", "0.1", "--bits", "3"); status != 2 || !strings.Contains(errs, "can't be used together") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
+// TestPackRAM packs for a memory and asks the file what it needs.
+func TestPackRAM(t *testing.T) {
+	src, out := fixture(t, "tiny"), filepath.Join(t.TempDir(), "m.lamina")
+	type planned struct {
+		Bits      float64 `json:"bits_per_weight"`
+		PlanError string  `json:"plan_error"`
+		Plan      struct {
+			Regime   string `json:"regime"`
+			Resident int64  `json:"resident_budget_bytes"`
+		} `json:"plan"`
+	}
+	var got planned
+	okJSON(t, &got, "pack", src, "-o", out, "--ram", "1GiB", "--context", "128", "--mode", "scalar")
+	if got.Bits < 7 {
+		t.Errorf("%.3f bits with memory for everything", got.Bits)
+	}
+	okJSON(t, &got, "show", out, "--ram", "1GiB", "--context", "128")
+	if r := got.Plan.Regime; r != "A" && r != "B" {
+		t.Errorf("packed for 1 GiB, it runs in regime %q %s", r, got.PlanError)
+	}
+	status, _, errs := run(t, "pack", src, "-o", out, "-f", "--ram", "2MiB", "--context", "128", "--progress", "none")
+	if status != 1 || !strings.Contains(errs, "--ram 2 MiB is too little: even at 1.5 bits per weight the model takes ") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+	if status, _, errs := run(t, "pack", src, "-o", out, "--bits", "3", "--context", "128"); status != 2 || !strings.Contains(errs, "--context 128: want more than 0, with --ram") {
+		t.Errorf("status %d, %s", status, errs)
+	}
+}
+
+// TestFitMemory checks the choice on a shape that memory matters for.
+func TestFitMemory(t *testing.T) {
+	c, err := llama.ParseConfig([]byte(`{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_act":"silu","hidden_size":576,
+		"intermediate_size":1536,"num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"head_dim":64,"vocab_size":49152,
+		"max_position_embeddings":8192,"rms_norm_eps":1e-5,"rope_theta":100000,"tie_word_embeddings":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0.0
+	for _, ram := range []int64{96 << 20, 112 << 20, 128 << 20, 1 << 30} {
+		bits, err := fitMemory(c, ram, 512, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bits < last || bits > mostBits {
+			t.Errorf("%d MiB: %.3f bits, less memory gave %.3f", ram>>20, bits, last)
+		}
+		last = bits
+		at := func(bits float64) plan.Plan {
+			p, err := engine.Estimate(c, bits, engine.Options{RAM: ram, Context: 512, Threads: 2, Serve: true})
+			if err != nil && !errors.Is(err, plan.ErrTooSmall) {
+				t.Fatal(err)
+			}
+			return p
+		}
+		// The process, which is part of a plan, is measured anew each time.
+		if p := at(bits - 0.05); p.Regime == plan.C {
+			t.Errorf("%d MiB: %.3f bits are streamed", ram>>20, bits)
+		}
+		if p := at(min(bits+0.05, mostBits)); bits < mostBits && p.Regime != plan.C {
+			t.Errorf("%d MiB: more than %.3f bits would fit", ram>>20, bits)
+		}
+	}
+	if last != mostBits {
+		t.Errorf("%.3f bits in 1 GiB", last)
 	}
 }

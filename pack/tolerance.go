@@ -1,0 +1,122 @@
+package pack
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/kern"
+)
+
+// tolerate gives every matrix its own step, at which its relative error is the
+// one that was asked for: the uniform tolerance of PGSVD (arXiv 2510.05544,
+// there for ranks). Common steps are then one. A matrix whose error stays below
+// even at the coarsest step takes that.
+func (p *packer) tolerate(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.opt.Workers)
+	var mu sync.Mutex
+	done, total := int64(0), p.matrixWeights()
+	for _, m := range p.mats {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if m.feedback != nil {
+				return nil // has it since its plan
+			}
+			if err := p.tolerateMatrix(m); err != nil {
+				return fmt.Errorf("pack: %s: %w", m.name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			done += m.weights()
+			p.opt.Progress(Progress{"tolerance", m.name, done, total})
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// tolerateMatrix sets m's step. With error feedback, errors are those of the
+// outputs of sampled rows, by the Gram matrix of the inputs.
+func (p *packer) tolerateMatrix(m *matrix) error {
+	all, f := m.energy, m.feedback
+	if f != nil {
+		all = f.outputs(m.gram, f.sample, nil, 1)
+		m.exact, f.keep = true, true
+		defer func() { m.exact, f.keep, m.losses = false, false, nil }()
+	}
+	m.weigh = 1
+	if all == 0 {
+		return nil // zeros, or nothing reaches it
+	}
+	m.losses, m.curve = map[int]float64{}, map[int]float64{}
+	relative := func(step float64) (float64, error) {
+		loss, err := m.lossAt(p.opt.Mode, step)
+		return math.Sqrt(loss / all), err
+	}
+	least, err := relative(minStep)
+	if err != nil {
+		return err
+	}
+	if least > p.opt.Error {
+		return fmt.Errorf("%w: the finest step leaves a relative error of %.4f; ask for more than that", ErrTarget, least)
+	}
+	lo, hi := math.Log2(minStep), math.Log2(maxStep)
+	for range 16 {
+		mid := (lo + hi) / 2
+		e, err := relative(math.Exp2(mid))
+		if err != nil {
+			return err
+		}
+		if e > p.opt.Error {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	m.weigh = math.Exp2(lo)
+	if f != nil {
+		m.output, err = relative(m.weigh)
+	}
+	return err
+}
+
+// outputs estimates the sum of squares of what all rows would give if each was
+// as every thin-th row of the sample: v holds those in coded order, in units of
+// scale (nil is one); g is the Gram matrix of the inputs.
+func (f *feedback) outputs(g *triangle, v []float32, scale *rans.Scales, thin int) float64 {
+	n := g.n
+	rows := len(v) / n
+	if rows == 0 {
+		return 0
+	}
+	w := make([]float32, len(v)) // columns side by side, as g has them
+	for r := range rows {
+		s := float32(1)
+		if scale != nil {
+			s = scale.Value(f.ids[r*thin])
+		}
+		for k, j := range f.perm {
+			w[j*rows+r] = v[r*n+k] * s
+		}
+	}
+	sum, part := 0.0, make([]float32, rows)
+	for i := range n {
+		clear(part)
+		for j := range i {
+			kern.Axpy(part, 2**g.at(i, j), w[j*rows:(j+1)*rows])
+		}
+		own := w[i*rows : (i+1)*rows]
+		kern.Axpy(part, *g.at(i, i), own)
+		for r, v := range part {
+			sum += float64(v) * float64(own[r])
+		}
+	}
+	return max(0, sum) / float64(rows) * float64(len(f.want))
+}
