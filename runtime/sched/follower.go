@@ -1,13 +1,18 @@
 package sched
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
-// A follower that found no work looks again between leastSpin and mostSpin times (a
-// look takes 0.1 to 0.2 us), yields a few times and then sleeps.
+// A follower that found no work goes on looking for between leastSpin and
+// mostSpin, yields a few times and then sleeps. The gaps within a token are as
+// long as the last part of a loop that somebody else runs, up to some 100 us.
 const (
-	leastSpin = 16
-	mostSpin  = 512
+	leastSpin = 2 * time.Microsecond
+	mostSpin  = 200 * time.Microsecond
 	yields    = 4
+	looks     = 16 // between two glances at the clock; a look takes 0.05 to 0.2 us
 )
 
 // follow is the life of one follower.
@@ -17,11 +22,14 @@ func (p *Pool) follow(me *follower, worker int) {
 	for {
 		loop, ok := p.await(last, spin)
 		if !ok {
-			// Nothing came: spin less next time, so that an idle or crowded
-			// machine is left alone, and sleep.
-			spin = max(leastSpin, spin/2)
+			asleep := time.Now()
 			if loop, ok = p.sleep(me, last); !ok {
 				return
+			}
+			if time.Since(asleep) < mostSpin {
+				spin = min(mostSpin, 4*spin) // a little more patience would have found it
+			} else {
+				spin = max(leastSpin, spin/2) // leave an idle or crowded machine alone
 			}
 		} else {
 			spin = min(mostSpin, spin*2)
@@ -55,15 +63,22 @@ func (p *Pool) tryJoin(last uint64) (loop uint64, ok bool) {
 }
 
 // await looks for a new loop without sleeping.
-func (p *Pool) await(last uint64, spin int) (loop uint64, ok bool) {
-	for i := range spin + yields {
+func (p *Pool) await(last uint64, spin time.Duration) (loop uint64, ok bool) {
+	for begun := time.Now(); ; {
+		for range looks {
+			if loop, ok = p.tryJoin(last); ok {
+				return loop, true
+			}
+			pause(4)
+		}
+		if time.Since(begun) >= spin {
+			break
+		}
+	}
+	for range yields {
+		runtime.Gosched()
 		if loop, ok = p.tryJoin(last); ok {
 			return loop, true
-		}
-		if i < spin {
-			pause(4)
-		} else {
-			runtime.Gosched()
 		}
 	}
 	return 0, false
