@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // Pool runs parallel loops on a fixed number of workers, the caller among
@@ -173,15 +172,14 @@ func (p *Pool) share() {
 // join closes the loop and waits for the followers that are inside.
 func (p *Pool) join() {
 	p.state.And(^uint64(open))
-	for begun, waited := time.Now(), time.Duration(0); waited < mostSpin; waited = time.Since(begun) {
-		for range 4 * looks {
-			if p.state.Load()&activeMask == 0 {
-				return
-			}
-			pause(4)
+	for i := range 400 {
+		if p.state.Load()&activeMask == 0 {
+			return
 		}
-		if waited > mostSpin/4 {
-			runtime.Gosched() // somebody may need this processor to finish
+		if i < 200 {
+			pause(4)
+		} else {
+			runtime.Gosched()
 		}
 	}
 	for {
