@@ -45,9 +45,11 @@ const (
 const Turns = 10
 
 // NewLowRank reads every matrix of the layers of src once for its singular
-// values, after running src over the calibration text if there is one. Of o it
-// takes Workers, Calibrate and Progress.
-func NewLowRank(ctx context.Context, src *source.Source, o Options) (*LowRank, error) {
+// values, after running src over the calibration text if there is one. Tokens of
+// that text count the same, as in the paper; if weighted, they count by what
+// errors of the outputs cost, as they do when [Run] makes factors. Of o it takes
+// Workers, Calibrate and Progress.
+func NewLowRank(ctx context.Context, src *source.Source, o Options, weighted bool) (*LowRank, error) {
 	p, err := newPacker(src, o)
 	if err != nil {
 		return nil, err
@@ -56,7 +58,11 @@ func NewLowRank(ctx context.Context, src *source.Source, o Options) (*LowRank, e
 		if len(c.Tokens) < minCalibration {
 			return nil, fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(c.Tokens), minCalibration)
 		}
-		if err := p.calibrate(ctx); err != nil {
+		observe := p.observeInputs
+		if weighted {
+			observe = p.calibrate
+		}
+		if err := observe(ctx); err != nil {
 			return nil, err
 		}
 	}

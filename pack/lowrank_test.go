@@ -29,7 +29,7 @@ func TestTolerance(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.Close()
-	l, err := pack.NewLowRank(t.Context(), src, pack.Options{})
+	l, err := pack.NewLowRank(t.Context(), src, pack.Options{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestTolerance(t *testing.T) {
 
 func TestLowRankLayers(t *testing.T) {
 	src := checkpoint(t)
-	l, err := pack.NewLowRank(t.Context(), src, pack.Options{Calibrate: &pack.Calibration{Name: "test", Tokens: tokens(300)}, Workers: 2})
+	l, err := pack.NewLowRank(t.Context(), src, pack.Options{Calibrate: &pack.Calibration{Name: "test", Tokens: tokens(300)}, Workers: 2}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

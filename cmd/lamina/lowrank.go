@@ -22,6 +22,9 @@ type lowrankCmd struct {
 	Ways      []string  `default:"svd-uniform,als-uniform,svd,pgsvd" enum:"svd-uniform,als-uniform,svd,pgsvd,optimal" placeholder:"W,..." help:"What to compare: ${enum}. Uniform ones keep the same share of every matrix, the others have one tolerance."`
 	Calibrate string    `default:"default" placeholder:"TEXT" help:"Text for activation-aware factors; default: the one that comes with lamina."`
 	MaxTokens int       `name:"calibrate-tokens" default:"131072" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
+	Weighted  bool      `help:"Weigh tokens of that text by what errors of the outputs cost, as pack does; else all count the same, as in the paper."`
+	Coded     []float64 `placeholder:"BITS,..." help:"Measure packed files of these bits per weight instead: dense matrices, factors that keep each share, and what --representation auto chooses."`
+	Plot      string    `placeholder:"FILE" help:"With --coded: write perplexity against bytes as PNG."`
 	Threads   int       `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
 	JSON      bool      `help:"Print JSON."`
 }
@@ -31,6 +34,7 @@ type lowrankReport struct {
 	Text              string `json:"text"`
 	Calibration       string `json:"calibration"`
 	CalibrationTokens int    `json:"calibration_tokens"`
+	Weighted          bool   `json:"weighted"`
 	*lowrankbench.Report
 	Seconds float64 `json:"seconds"`
 }
@@ -46,6 +50,17 @@ func (c *lowrankCmd) Run(a *app) error {
 		return usage("lowrank", "--calibrate-tokens %d: want 512 or more", c.MaxTokens)
 	case c.Threads < 0:
 		return usage("lowrank", "--threads %d: want 0 or more", c.Threads)
+	}
+	if c.Plot != "" && c.Coded == nil {
+		return usage("lowrank", "--plot is for --coded")
+	}
+	if c.Weighted && c.Coded != nil {
+		return usage("lowrank", "--coded: packing weighs tokens anyway; leave --weighted out")
+	}
+	for _, b := range c.Coded {
+		if !(b >= 1 && b <= 8) {
+			return usage("lowrank", "--coded %v: want 1 to 8 bits", b)
+		}
 	}
 	for _, k := range c.Keep {
 		if !(k > 0 && k < 1) {
@@ -79,9 +94,13 @@ func (c *lowrankCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Coded != nil {
+		bar.close() // coded has one for each file
+		return c.coded(ctx, a, src, cal)
+	}
 	low, err := pack.NewLowRank(ctx, src, pack.Options{Workers: c.Threads, Calibrate: cal, Progress: func(p pack.Progress) {
 		bar.show(step{Phase: p.Phase, Item: p.Tensor, Done: p.Done, Total: p.Total})
-	}})
+	}}, c.Weighted)
 	if err != nil {
 		return err
 	}
@@ -95,7 +114,7 @@ func (c *lowrankCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	report := lowrankReport{c.Source, c.Text, cal.Name, len(cal.Tokens), r, time.Since(start).Seconds()}
+	report := lowrankReport{c.Source, c.Text, cal.Name, len(cal.Tokens), c.Weighted, r, time.Since(start).Seconds()}
 	if c.JSON {
 		return a.json(report)
 	}

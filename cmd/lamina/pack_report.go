@@ -21,7 +21,7 @@ type reportFlags struct {
 	Report  string   `placeholder:"FILE" help:"Write a report as one HTML page: tensors, allocation, levels, quality."`
 	Measure string   `placeholder:"TEXT" help:"For the report: measure perplexity and KL divergence from the source on this text (see eval)."`
 	First   int      `name:"measure-tokens" default:"8192" placeholder:"N" help:"Use the first N tokens of that text, at most; 0 is all of them."`
-	Compare []string `sep:"none" placeholder:"FILE" help:"For the report: another .lamina file, which is measured too, or the output of 'eval --json'; may be repeated."`
+	Compare []string `sep:"none" placeholder:"FILE" help:"For the report: another .lamina file, which is measured too, or the output of 'eval --json' or 'lowrank --coded --json'; may be repeated."`
 }
 
 // check reports flags that make no sense, and outputs that cannot be.
@@ -44,7 +44,7 @@ func (c *reportFlags) check(force bool) error {
 	}
 	for _, path := range c.Compare {
 		if filepath.Ext(path) == ".json" {
-			if _, err := readPoint(path); err != nil {
+			if _, _, err := readComparison(path); err != nil {
 				return err
 			}
 		} else if c.Measure == "" {
@@ -94,11 +94,15 @@ func (c *reportFlags) points(ctx context.Context, a *app, packed *packCmd, p *re
 	}
 	for _, path := range append(paths, c.Compare...) {
 		if filepath.Ext(path) == ".json" {
-			point, err := readPoint(path)
-			if err != nil {
+			point, figure, err := readComparison(path)
+			switch {
+			case err != nil:
 				return err
+			case figure != nil:
+				p.Figures = append(p.Figures, *figure)
+			default:
+				p.Points = append(p.Points, point)
 			}
-			p.Points = append(p.Points, point)
 			continue
 		}
 		e := evalCmd{Path: path, Text: []string{c.Measure}, Reference: packed.Source, Tokens: c.First, atMost: true, KV: string(engine.KVF16), Threads: packed.Threads}
@@ -137,23 +141,27 @@ func (r *evalReport) point() report.Point {
 // window.
 const maxPoint = 64 << 20
 
-// readPoint reads the output of eval --json.
-func readPoint(path string) (report.Point, error) {
+// readComparison reads the output of eval --json, a point, or that of lowrank
+// --coded --json, a figure.
+func readComparison(path string) (report.Point, *report.Figure, error) {
 	data, err := readBounded(path, maxPoint)
 	if err != nil {
-		return report.Point{}, fmt.Errorf("pack: compare: %w", err)
+		return report.Point{}, nil, fmt.Errorf("pack: compare: %w", err)
+	}
+	if f, ok := codedFigure(data); ok {
+		return report.Point{}, f, nil
 	}
 	var r evalReport
 	if err := json.Unmarshal(data, &r); err != nil {
-		return report.Point{}, fmt.Errorf("pack: compare: %s is not the output of 'eval --json': %w", path, err)
+		return report.Point{}, nil, fmt.Errorf("pack: compare: %s is not the output of 'eval --json': %w", path, err)
 	}
 	if !(r.Bits > 0) || !(r.PPL > 0) {
-		return report.Point{}, fmt.Errorf(`pack: compare: %s is not the output of 'eval --json': want "bits_per_weight" and "ppl"`, path)
+		return report.Point{}, nil, fmt.Errorf(`pack: compare: %s is not the output of 'eval --json': want "bits_per_weight" and "ppl"`, path)
 	}
 	if r.Path == "" {
 		r.Path = path
 	}
-	return r.point(), nil
+	return r.point(), nil, nil
 }
 
 // writeFile writes a file whole or not at all.

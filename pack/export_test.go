@@ -1,0 +1,12 @@
+package pack
+
+import (
+	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/pack/fisher"
+)
+
+// Gram returns the statistics of m's inputs, Cols x Cols.
+func (m *LowRankMatrix) Gram() []float64 { return m.gram.square() }
+
+// FisherWeights returns the float32 model that calibration runs.
+func FisherWeights(src *source.Source) (fisher.Weights, error) { return newFloats(src, true) }
