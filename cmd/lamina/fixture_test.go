@@ -113,6 +113,13 @@ const (
 // writeCheckpoint writes a random LLaMA with a real, if small, tokenizer.
 func writeCheckpoint(t testing.TB, dir string) {
 	t.Helper()
+	writeCheckpointOf(t, dir, tinyLayers, tinyFFN)
+}
+
+// writeCheckpointOf is writeCheckpoint with any number of layers and width of
+// the feed-forward network.
+func writeCheckpointOf(t testing.TB, dir string, layers, ffn int) {
+	t.Helper()
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +131,11 @@ func writeCheckpoint(t testing.TB, dir string) {
 		"hidden_size":%d,"intermediate_size":%d,"num_hidden_layers":%d,"num_attention_heads":%d,"num_key_value_heads":%d,"head_dim":%d,
 		"vocab_size":%d,"max_position_embeddings":%d,"rms_norm_eps":1e-5,"rope_theta":10000,"tie_word_embeddings":true,
 		"bos_token_id":%d,"eos_token_id":%d}`,
-		tinyHidden, tinyFFN, tinyLayers, tinyHeads, tinyKV, tinyHeadDim, vocab, tinyContext, vocab-2, vocab-1))
+		tinyHidden, ffn, layers, tinyHeads, tinyKV, tinyHeadDim, vocab, tinyContext, vocab-2, vocab-1))
 	write(t, filepath.Join(dir, "generation_config.json"), []byte(`{"temperature":0.8,"top_p":0.9}`))
 
 	shapes := map[string][]int{"model.embed_tokens.weight": {vocab, tinyHidden}, "model.norm.weight": {tinyHidden}}
-	for i := range tinyLayers {
+	for i := range layers {
 		p := fmt.Sprintf("model.layers.%d.", i)
 		shapes[p+"input_layernorm.weight"] = []int{tinyHidden}
 		shapes[p+"post_attention_layernorm.weight"] = []int{tinyHidden}
@@ -136,9 +143,9 @@ func writeCheckpoint(t testing.TB, dir string) {
 		shapes[p+"self_attn.k_proj.weight"] = []int{tinyKV * tinyHeadDim, tinyHidden}
 		shapes[p+"self_attn.v_proj.weight"] = []int{tinyKV * tinyHeadDim, tinyHidden}
 		shapes[p+"self_attn.o_proj.weight"] = []int{tinyHidden, tinyHeads * tinyHeadDim}
-		shapes[p+"mlp.gate_proj.weight"] = []int{tinyFFN, tinyHidden}
-		shapes[p+"mlp.up_proj.weight"] = []int{tinyFFN, tinyHidden}
-		shapes[p+"mlp.down_proj.weight"] = []int{tinyHidden, tinyFFN}
+		shapes[p+"mlp.gate_proj.weight"] = []int{ffn, tinyHidden}
+		shapes[p+"mlp.up_proj.weight"] = []int{ffn, tinyHidden}
+		shapes[p+"mlp.down_proj.weight"] = []int{tinyHidden, ffn}
 	}
 	write(t, filepath.Join(dir, "model.safetensors"), safetensors(t, shapes))
 }

@@ -41,6 +41,15 @@ type serving struct {
 
 func serve(t *testing.T, args ...string) *serving {
 	t.Helper()
+	s, status := tryServe(args...)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, s.err.String())
+	}
+	return s
+}
+
+// tryServe is serve for servers that may refuse to start, with a status other than 0.
+func tryServe(args ...string) (*serving, int) {
 	s := &serving{signals: make(chan os.Signal, 2), status: make(chan int, 1)}
 	go func() {
 		s.status <- execute(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...),
@@ -49,11 +58,11 @@ func serve(t *testing.T, args ...string) *serving {
 	for !strings.Contains(s.out.String(), "curl ") || !strings.HasSuffix(s.out.String(), "\n") {
 		select {
 		case status := <-s.status:
-			t.Fatalf("status %d: %s", status, s.err.String())
+			return s, status
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	return s
+	return s, 0
 }
 
 // curl does what the printed curl line does.

@@ -25,8 +25,14 @@ import (
 // widths and llama3 RoPE scaling, in Hugging Face layout.
 func checkpoint(t *testing.T) string {
 	t.Helper()
+	return checkpointOf(t, 3, 16000)
+}
+
+// checkpointOf is checkpoint with any number of layers and vocabulary.
+func checkpointOf(t *testing.T, layers, vocab int) string {
+	t.Helper()
 	dir := t.TempDir()
-	const hidden, inter, layers, heads, kv, dim, vocab = 112, 200, 3, 4, 2, 32, 16000
+	const hidden, inter, heads, kv, dim = 112, 200, 4, 2, 32
 	write := func(name string, v any) {
 		data, err := json.Marshal(v)
 		if err == nil {
