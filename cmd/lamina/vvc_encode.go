@@ -22,7 +22,8 @@ type vvcEncodeCmd struct {
 	Size    string `required:"" placeholder:"WxH" help:"Width and height of a plane in samples."`
 	Depth   int    `default:"8" placeholder:"N" help:"Bits of a sample, 8 or 10."`
 	QP      int    `name:"qp" required:"" placeholder:"N" help:"Quantisation parameter, 0 to 63: the step doubles every 6."`
-	Threads int    `short:"t" placeholder:"N" help:"Planes encoded at a time; default: one per processor."`
+	Slices  int    `default:"1" placeholder:"N" help:"Cut every plane wider than 128 samples into at most N bands of whole rows of 128x128 samples, encoded at the same time."`
+	Threads int    `short:"t" placeholder:"N" help:"Planes and slices encoded at a time; default: one per processor."`
 	Force   bool   `short:"f" help:"Replace OUT.266 if it exists."`
 }
 
@@ -39,6 +40,8 @@ func (c *vvcEncodeCmd) Run(a *app) error {
 		return usage("vvc encode", "--depth %d: want 8 or 10", c.Depth)
 	case c.QP < 0 || c.QP > 63:
 		return usage("vvc encode", "--qp %d: want 0 to 63", c.QP)
+	case c.Slices < 1:
+		return usage("vvc encode", "--slices %d: want 1 or more", c.Slices)
 	case c.Threads < 0:
 		return usage("vvc encode", "--threads %d: want 0 or more", c.Threads)
 	}
@@ -59,7 +62,7 @@ func (c *vvcEncodeCmd) Run(a *app) error {
 	ctx, stop := a.untilSignal()
 	defer stop()
 	start := time.Now()
-	e := planeEncoder{width: w, height: h, depth: c.Depth, qp: c.QP, threads: c.Threads, frames: int(st.Size() / frame)}
+	e := planeEncoder{width: w, height: h, depth: c.Depth, qp: c.QP, slices: c.Slices, threads: c.Threads, frames: int(st.Size() / frame)}
 	err = writeOutput(a, c.Output, c.Force, func(out io.Writer) error { return e.run(ctx, in, out) })
 	if err != nil {
 		return fmt.Errorf("vvc: %w", err)
@@ -91,7 +94,7 @@ func parseSize(text string) (w, h int, err error) {
 // planeEncoder encodes planes to one stream.
 type planeEncoder struct {
 	width, height, depth, qp int
-	threads, frames          int
+	slices, threads, frames  int
 
 	bytes   int
 	squared uint64
@@ -122,7 +125,7 @@ func (e *planeEncoder) run(ctx context.Context, in io.Reader, out io.Writer) err
 			group[i] = e.samples(raw)
 		}
 		stream, stats, err := vvc.Encode(group, vvc.EncodeOptions{
-			Width: e.width, Height: e.height, BitDepth: e.depth, QP: e.qp,
+			Width: e.width, Height: e.height, BitDepth: e.depth, QP: e.qp, Slices: e.slices,
 			Run: func(n int, task func(i int)) {
 				var g errgroup.Group
 				g.SetLimit(threads)

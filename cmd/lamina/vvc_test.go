@@ -90,6 +90,50 @@ func TestVVCRoundTrip(t *testing.T) {
 	}
 }
 
+// TestVVCSlices encodes a plane of five rows of blocks in slices: as many as
+// asked for are in the stream, and what decodes differs from the plane as the
+// report says.
+func TestVVCSlices(t *testing.T) {
+	const w, h = 136, 600
+	dir, r := t.TempDir(), rand.New(rand.NewPCG(3, 4))
+	in, out := filepath.Join(dir, "in.yuv"), filepath.Join(dir, "out.yuv")
+	raw := make([]byte, w*h)
+	for i := range raw {
+		raw[i] = byte(min(max(r.NormFloat64()*20+128, 0), 255))
+	}
+	write(t, in, raw)
+	for _, c := range []struct{ slices, want int }{{1, 1}, {2, 2}, {4, 3}, {5, 5}, {90, 5}} {
+		stream := filepath.Join(dir, strconv.Itoa(c.slices)+".266")
+		text := ok(t, "vvc", "encode", in, "--size", "136x600", "--qp", "20", "--slices", strconv.Itoa(c.slices), "-o", stream)
+		data, err := os.ReadFile(stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices := 0
+		for i := 0; i+4 < len(data); i++ {
+			if bytes.HasPrefix(data[i:], []byte{0, 0, 1}) && data[i+4]>>3 == 8 { // IDR_N_LP
+				slices++
+			}
+		}
+		if slices != c.want {
+			t.Errorf("--slices %d: %d slices, want %d", c.slices, slices, c.want)
+		}
+		ok(t, "vvc", "decode", stream, "-o", out, "-f")
+		got, err := os.ReadFile(out)
+		if err != nil || len(got) != len(raw) {
+			t.Fatalf("%d bytes, %v, want %d", len(got), err, len(raw))
+		}
+		squared := 0
+		for i := range raw {
+			d := int(raw[i]) - int(got[i])
+			squared += d * d
+		}
+		if want := "mean squared error " + strconv.FormatFloat(float64(squared)/w/h, 'f', 3, 64) + ","; !strings.Contains(text, want) {
+			t.Errorf("--slices %d: %s, want %s", c.slices, text, want)
+		}
+	}
+}
+
 func TestVVCRefuses(t *testing.T) {
 	dir := t.TempDir()
 	good, err := os.ReadFile("../../decode/vvc/testdata/s6.266")
@@ -117,6 +161,7 @@ func TestVVCRefuses(t *testing.T) {
 			"lamina: vvc: DIR/in.yuv has 1000 bytes, which is not a whole number of planes of 30 x 30 samples of 8 bits (900 bytes each)"},
 		{"encode DIR/in.yuv --size 25x20 --depth 10 --qp 64 -o DIR/out.266", 2, "lamina: --qp 64: want 0 to 63"},
 		{"encode DIR/in.yuv --size 25x20 --depth 12 --qp 4 -o DIR/out.266", 2, "lamina: --depth 12: want 8 or 10"},
+		{"encode DIR/in.yuv --size 25x20 --slices 0 --qp 4 -o DIR/out.266", 2, "lamina: --slices 0: want 1 or more"},
 		{"encode DIR/in.yuv --size 25 --qp 4 -o DIR/out.266", 2, "lamina: --size 25: want WIDTHxHEIGHT"},
 		{"encode DIR/in.yuv --size 99999999x99999999 --qp 4 -o DIR/out.266", 2, "lamina: --size 99999999x99999999: want WIDTHxHEIGHT"},
 	} {
