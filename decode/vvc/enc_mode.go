@@ -13,27 +13,36 @@ func (e *sliceEncoder) inside(t *transformUnit) (w, h int) {
 // by the mean of a row and a column of neighbours, unless rows or columns resemble each other. Where the syntax permits,
 // these neighbours are not the nearest ones, from which the standard would blend single samples into the prediction.
 func (e *sliceEncoder) predict(u *cuState, t *transformUnit) {
-	modes := [3]int{modeDC, modeVertical, modeHorizontal}
-	likeRows, likeColumns := e.resemblance(t)
-	tried := [3]bool{true, likeRows, likeColumns}
-	if !likeRows && !likeColumns {
-		e.predictBy(u, t, modeDC)
+	tried := e.alikeModes()
+	if len(tried) == 1 {
+		e.predictBy(u, t, tried[0], e.farLine(u, tried[0]))
 		forwardTransform(e.block[:], e.tmp[:], t.w, t.h)
 		return
 	}
-	best, bestBits := 0, float32(math.MaxFloat32)
-	for i, mode := range modes {
-		if !tried[i] {
-			continue
-		}
-		e.predictBy(u, t, mode)
-		forwardTransform(e.block[:], e.tmp[:], t.w, t.h)
-		if bits := e.residualBits(t); bits < bestBits {
-			best, bestBits = i, bits
+	best, bestLine, bestBits := 0, 0, float32(math.MaxFloat32)
+	for _, mode := range tried {
+		far := e.farLine(u, mode)
+		for line := 0; line <= far; line++ {
+			if mode == modeDC && line < far {
+				continue
+			}
+			e.predictBy(u, t, mode, line)
+			forwardTransform(e.block[:], e.tmp[:], t.w, t.h)
+			if bits := e.residualBits(t); bits < bestBits {
+				best, bestLine, bestBits = mode, line, bits
+			}
 		}
 	}
-	e.predictBy(u, t, modes[best])
+	e.predictBy(u, t, best, bestLine)
 	forwardTransform(e.block[:], e.tmp[:], t.w, t.h)
+}
+
+// farLine returns how far from the block the neighbours are that it should be predicted from: 1 where the syntax permits it.
+func (e *sliceEncoder) farLine(u *cuState, mode int) int {
+	if u.y&e.d.ctbMask != 0 && mpmIndex(e.d.mostProbable(u), mode) > 0 {
+		return 1
+	}
+	return 0
 }
 
 // resemblance tells whether rows, and columns, of the source look like their neighbours: independent ones differ by twice
@@ -64,12 +73,9 @@ func (e *sliceEncoder) resemblance(t *transformUnit) (rows, columns bool) {
 	return float64(down) < limit*float64(h-1)/float64(h), float64(across) < limit*float64(w-1)/float64(w)
 }
 
-// predictBy predicts a block in one mode and puts the difference into e.block.
-func (e *sliceEncoder) predictBy(u *cuState, t *transformUnit, mode int) {
-	u.lumaMode, u.mrl = mode, 0
-	if u.y&e.d.ctbMask != 0 && mpmIndex(e.d.mostProbable(u), mode) > 0 {
-		u.mrl = 1
-	}
+// predictBy predicts a block in one mode from a line of neighbours and puts the difference into e.block.
+func (e *sliceEncoder) predictBy(u *cuState, t *transformUnit, mode, line int) {
+	u.lumaMode, u.mrl = mode, line
 	e.d.predictLuma(u, t, 0)
 	e.difference(t)
 }
@@ -82,23 +88,6 @@ func mpmIndex(mpm [6]int, mode int) int {
 		}
 	}
 	return -1
-}
-
-// residualBits estimates what the coefficients in e.block take, by the variance of each 4x4 subblock.
-func (e *sliceEncoder) residualBits(t *transformUnit) float32 {
-	bits := 0.0
-	for y := 0; y < t.h; y += 4 {
-		for x := 0; x < t.w; x += 4 {
-			energy := float32(0)
-			for j := range 4 {
-				for _, c := range e.block[(y+j)*t.w+x:][:4] {
-					energy += c * c
-				}
-			}
-			bits += 8 * math.Log2(float64(1+3*energy/(16*e.step*e.step)))
-		}
-	}
-	return float32(bits)
 }
 
 // lumaMode codes how a block is predicted (clause 7.3.11.5), the reverse of sliceDecoder.parseLumaMode for the modes in use.

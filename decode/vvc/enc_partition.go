@@ -31,8 +31,12 @@ func (v *variances) measure(e *sliceEncoder, x, y, w, h int) {
 	}
 }
 
-// bits estimates what a block takes: the rate of Gaussian samples with the block's variance.
+// bits estimates what a block takes: the rate of Gaussian samples with the block's variance, or where rows or columns are
+// alike, of its coefficients.
 func (e *sliceEncoder) bits(n *treeNode) float32 {
+	if e.likeRows || e.likeColumns {
+		return e.predictedBits(n) + blockOverhead
+	}
 	v := &e.variances
 	var sum, squares float32
 	for j := (n.y - v.y) >> 2; j < (n.y-v.y+n.h)>>2; j++ {

@@ -9,13 +9,15 @@ type sliceEncoder struct {
 	width  int      // of the source; beyond it nothing counts
 	height int
 
-	step      float32 // of the quantiser, for an orthonormal transform
-	variances variances
-	trellis   trellis
-	lambda    float32 // distortion that a bit is worth, in squared quantiser steps
-	block     [32 * 32]float32
-	tmp       [32 * 32]float32
-	levels    [32 * 32]int32
+	step                  float32 // of the quantiser, for an orthonormal transform
+	variances             variances
+	likeRows, likeColumns bool   // rows and columns of the area being divided resemble each other
+	modes                 [3]int // scratch of alikeModes
+	trellis               trellis
+	lambda                float32 // distortion that a bit is worth, in squared quantiser steps
+	block                 [32 * 32]float32
+	tmp                   [32 * 32]float32
+	levels                [32 * 32]int32
 }
 
 func newSliceEncoder() *sliceEncoder { return &sliceEncoder{d: newSliceDecoder()} }
@@ -73,7 +75,7 @@ func (e *sliceEncoder) codingTree(n treeNode) {
 		}
 		return
 	}
-	e.variances.measure(e, n.x, n.y, n.w, n.h)
+	e.look(&n)
 	e.binaryTree(n)
 }
 
