@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +25,7 @@ const (
 	minCalibration = 64
 	window         = 512     // tokens that see one another
 	maxGrams       = 1 << 30 // bytes of statistics that are held
-	maxHeld        = 1 << 30 // bytes of a float32 model that are held; a larger one is streamed
+	maxHeld        = 1 << 28 // bytes of a float32 model that are held; a larger one is streamed
 
 	// gammaShare is how much of a token's weight in a Gram matrix is its own: the
 	// gradient of one drawn token says little, so the rest is the window's mean.
@@ -58,6 +59,9 @@ func (p *packer) calibrate(ctx context.Context) error {
 		p.opt.Progress(Progress{"calibrate", cal.Name, int64(first + len(part)), int64(len(cal.Tokens))})
 	}
 	s.finish(p.mats)
+	// The model is garbage now, and the next large blocks are made at once: without
+	// a collection the heap would grow to twice of what is in use.
+	debug.FreeOSMemory()
 	return nil
 }
 

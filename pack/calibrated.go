@@ -107,7 +107,7 @@ type coded struct {
 }
 
 // write appends c as the next tensor.
-func (c *coded) write(w *weights.Writer, m *matrix, role string) error {
+func (c *coded) write(w tensorWriter, m *matrix, role string) error {
 	err := w.BeginTensor(weights.TensorInfo{Name: m.name, Role: role, Codec: "rans1", Rows: m.rows, Cols: m.cols, Weights: m.weights()})
 	if err == nil {
 		err = w.Span(c.side)

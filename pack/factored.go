@@ -85,7 +85,7 @@ func (c *codedFactored) bytes() int64 {
 }
 
 // write appends c as the next tensor.
-func (c *codedFactored) write(w *weights.Writer, f *Factored) error {
+func (c *codedFactored) write(w tensorWriter, f *Factored) error {
 	rows, cols := c.layout.Rows, c.layout.Cols
 	err := w.BeginTensor(weights.TensorInfo{
 		Name: f.Name, Role: f.Role, Codec: decode.FactoredCodec, Rows: rows, Cols: cols, Weights: int64(rows) * int64(cols),

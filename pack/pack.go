@@ -38,6 +38,11 @@ type Options struct {
 	Workers  int       // goroutines that quantise; 0 is one per processor
 	Progress func(Progress)
 
+	// Resume keeps what is finished in the folder PATH.resume until all is, and
+	// goes on from what an earlier run of the same source and options left there.
+	Resume bool
+	Notice func(string) // takes a sentence that a user should read; nil drops it
+
 	// Calibrate turns error feedback on; nil packs without data.
 	Calibrate *Calibration
 
@@ -65,6 +70,8 @@ type Report struct {
 	Mode    string         `json:"mode"`
 	Seconds float64        `json:"seconds"`
 	Tensors []TensorReport `json:"tensors"`
+
+	Resumed int `json:"resumed_tensors,omitempty"` // that an earlier run had finished
 
 	Tolerance *[2]float64 `json:"tolerance,omitempty"` // of factored attention and MLP matrices
 	Kept      float64     `json:"kept,omitempty"`      // share of the parameters of attention and MLP matrices
@@ -115,6 +122,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("pack: %v bits per weight, want 1 to 8", o.Bits)
 	case o.Size < 0:
 		return fmt.Errorf("pack: size %d", o.Size)
+	case o.Resume && o.Import != nil:
+		return errors.New("pack: imported pictures need no resume")
 	case o.Mode > rans.DQ:
 		return fmt.Errorf("pack: mode %d", o.Mode)
 	case o.Calibrate != nil && len(o.Calibrate.Tokens) < minCalibration:
@@ -151,6 +160,8 @@ type packer struct {
 	mats    []*matrix
 	weights int64 // of the source model
 	imports *importedPlanes
+	from    source.Provenance
+	journal *journal // nil keeps nothing
 }
 
 // newPacker lists what there is to do; o is valid.
@@ -181,9 +192,23 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 	if err != nil {
 		return nil, err
 	}
-	if o.Calibrate != nil {
+	if p.from, err = src.Provenance(ctx, true, nil); err != nil {
+		return nil, err
+	}
+	if o.Resume {
+		if err := p.resume(path); err != nil {
+			return nil, err
+		}
+		defer p.journal.close()
+	}
+	if o.Calibrate != nil && (p.journal == nil || !p.journal.loadStatistics(p.mats)) {
 		if err := p.calibrate(ctx); err != nil {
 			return nil, err
+		}
+		if p.journal != nil {
+			if err := p.journal.saveStatistics(p.mats); err != nil {
+				return nil, fmt.Errorf("pack: resume: %w", err)
+			}
 		}
 	}
 	if err := p.scan(ctx); err != nil {
@@ -207,8 +232,28 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 		w.Abort()
 		return nil, err
 	}
+	if p.journal != nil {
+		p.journal.remove()
+	}
 	r.Seconds = time.Since(start).Seconds()
 	return r, nil
+}
+
+// resume opens the journal.
+func (p *packer) resume(path string) error {
+	run, err := p.runKey(p.from)
+	if err != nil {
+		return err
+	}
+	j, note, err := openJournal(path, run)
+	if err != nil {
+		return err
+	}
+	if note != "" && p.opt.Notice != nil {
+		p.opt.Notice(note)
+	}
+	p.journal = j
+	return nil
 }
 
 // write encodes everything into w and commits it.
@@ -242,41 +287,76 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	}
 	var done, spent int64
 	next := 0
-	var ahead map[*matrix]*coded
-	encode := func(role string) error {
-		m := p.mats[next]
-		var t *TensorReport
-		var err error
-		if m.parted != nil {
-			t, err = p.encodeParted(ctx, w, m, role, m.step(step))
-			m.parted = nil // its factors are in memory
-		} else if m.pictures != nil {
-			t, err = p.encodePictures(ctx, w, m, role, m.step(step))
-		} else if m.feedback == nil {
-			t, err = p.encode(ctx, w, m, role, m.step(step))
-		} else {
-			if ahead[m] == nil {
-				if ahead, err = p.layerAhead(ctx, []*matrix{m}, step); err != nil {
-					return err
-				}
-			}
-			c := ahead[m]
-			delete(ahead, m)
-			t, err = c.report, c.write(w, m, role)
-		}
-		if err != nil {
-			return fmt.Errorf("pack: %s: %w", m.name, err)
-		}
-		t.Output = m.output
+	group, groupEnd := step, 0 // of matrices that are quantised together
+	restored := []journalEntry(nil)
+	if p.journal != nil {
+		restored = p.journal.restored
+	}
+	finished := func(m *matrix, t *TensorReport) {
 		r.Tensors = append(r.Tensors, *t)
 		spent += t.Bytes
 		done += m.weights()
 		next++
 		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
+	}
+	out := tensorWriter(w)
+	var ahead map[*matrix]*coded
+	encode := func(role string) error {
+		m := p.mats[next]
+		if next < len(restored) {
+			e := &restored[next]
+			if e.Info.Name != m.name {
+				return fmt.Errorf("pack: resume: the journal has tensor %s, want %s; remove %s", e.Info.Name, m.name, p.journal.dir)
+			}
+			if err := p.journal.replay(w, e); err != nil {
+				return fmt.Errorf("pack: resume: %s: %w", m.name, err)
+			}
+			step, group, groupEnd = e.State.Step, e.State.Group, e.State.End
+			m.parted = nil
+			r.Resumed++
+			finished(m, &e.Report)
+			return nil
+		}
+		if p.journal != nil {
+			out = p.journal.record(w)
+		}
+		var t *TensorReport
+		var err error
+		if m.parted != nil {
+			t, err = p.encodeParted(ctx, out, m, role, m.step(step))
+			m.parted = nil // its factors are in memory
+		} else if m.pictures != nil {
+			t, err = p.encodePictures(ctx, out, m, role, m.step(step))
+		} else if m.feedback == nil {
+			t, err = p.encode(ctx, out, m, role, m.step(step))
+		} else {
+			if ahead[m] == nil {
+				own := step
+				if next < groupEnd {
+					own = group
+				}
+				if ahead, err = p.layerAhead(ctx, []*matrix{m}, own); err != nil {
+					return err
+				}
+			}
+			c := ahead[m]
+			delete(ahead, m)
+			t, err = c.report, c.write(out, m, role)
+		}
+		if err != nil {
+			return fmt.Errorf("pack: %s: %w", m.name, err)
+		}
+		t.Output = m.output
+		finished(m, t)
 		// What sampling misjudged so far is made up for by the matrices left.
 		if left := p.mats[next:]; len(left) > 0 && target > 0 {
 			if s, err := p.solve(left, target-overhead-spent, step); err == nil {
 				step = min(max(s, step*0.97), step*1.03)
+			}
+		}
+		if rec, ok := out.(*recorder); ok {
+			if err := rec.finish(t, writeState{step, group, groupEnd}); err != nil {
+				return fmt.Errorf("pack: resume: %w", err)
 			}
 		}
 		return nil
@@ -289,8 +369,9 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
-		if p.mats[next].feedback != nil && ahead[p.mats[next]] == nil {
+		if p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
 			more := 4 * min(max(1, p.opt.Workers/4), p.cfg.Layers-i)
+			group, groupEnd = step, next+more
 			if ahead, err = p.layerAhead(ctx, p.mats[next:next+more], step); err != nil {
 				return nil, err
 			}
@@ -344,12 +425,8 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 	if err != nil {
 		return 0, err
 	}
-	from, err := p.src.Provenance(ctx, true, nil)
-	if err != nil {
-		return 0, err
-	}
 	prov, err := json.Marshal(provenance{
-		Source: from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
+		Source: p.from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
 		Target: float64(target) * 8 / float64(p.weights), Error: p.opt.Error, Weights: p.weights,
 	})
 	if err != nil {

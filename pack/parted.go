@@ -9,7 +9,6 @@ import (
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/lowrank"
-	"github.com/lamina-llm/lamina/weights"
 )
 
 // parted is a matrix of the layers that is coded in parts, some of them
@@ -179,7 +178,7 @@ func (d *parted) chunks() (n int) {
 }
 
 // encodeParted codes m in parts and appends it to w.
-func (p *packer) encodeParted(ctx context.Context, w *weights.Writer, m *matrix, role string, step float64) (*TensorReport, error) {
+func (p *packer) encodeParted(ctx context.Context, w tensorWriter, m *matrix, role string, step float64) (*TensorReport, error) {
 	c, err := m.parted.code(ctx, p, step)
 	if err != nil {
 		return nil, err

@@ -202,7 +202,7 @@ type bandResult struct {
 }
 
 // encodePictures codes m as pictures and appends it to w.
-func (p *packer) encodePictures(ctx context.Context, w *weights.Writer, m *matrix, role string, step float64) (*TensorReport, error) {
+func (p *packer) encodePictures(ctx context.Context, w tensorWriter, m *matrix, role string, step float64) (*TensorReport, error) {
 	qp, dev := m.pictures.quality(step)
 	encode := func(band int, samples []uint16, width, height int) ([]byte, error) {
 		return encodePicture(samples, width, height, qp)
@@ -267,7 +267,7 @@ func (p *packer) encodeBand(m *matrix, band int, row *rans.Scales, encode func(b
 }
 
 // writePictures appends the pictures of m to w.
-func (m *matrix) writePictures(w *weights.Writer, role string, row *rans.Scales, results []bandResult) (*TensorReport, error) {
+func (m *matrix) writePictures(w tensorWriter, role string, row *rans.Scales, results []bandResult) (*TensorReport, error) {
 	side := &planes.Side{Band: m.band, Row: *row, Col: rans.Scales{Base: 1}}
 	var err error
 	if side.Planes, side.Outside, err = chooseWindow(results, m.weights()); err != nil {

@@ -32,6 +32,7 @@ type packCmd struct {
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
+	Resume  bool        `help:"Keep what is finished in FILE.resume, which takes as much disk as FILE, and go on from there if the same command was interrupted."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
 	JSON    bool        `help:"Print the report as JSON."`
 	lowrankFlags
@@ -49,7 +50,7 @@ func (c *packCmd) Run(a *app) error {
 	if c.Threads < 0 {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
-	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
+	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, Resume: c.Resume, QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
 	if c.Codec == "vvc" {
 		o.Codec = pack.VVC
 	}
@@ -100,6 +101,7 @@ func (c *packCmd) Run(a *app) error {
 	}
 	ctx, stop := a.untilSignal()
 	defer stop()
+	o.Notice = func(s string) { fmt.Fprintf(a.err, "lamina: pack: %s\n", s) }
 	bar := a.reporter()
 	defer bar.close()
 	o.Progress = func(p pack.Progress) {

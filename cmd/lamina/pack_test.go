@@ -293,3 +293,31 @@ func TestFitMemory(t *testing.T) {
 		t.Errorf("%.3f bits in 1 GiB", last)
 	}
 }
+
+// TestPackResume interrupts a calibrated run and goes on.
+func TestPackResume(t *testing.T) {
+	dir := t.TempDir()
+	src, out := fixture(t, "tiny"), filepath.Join(dir, "m.lamina")
+	args := []string{"pack", src, "-o", out, "--bits", "3", "--mode", "scalar", "--resume", "--calibrate", fixture(t, "text.txt"), "--calibrate-tokens", "512"}
+	w := &interrupter{word: `"phase":"encode","item":"layers.0.gate_up"`, signals: make(chan os.Signal), during: func() {}}
+	if status := execute(args, &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: w, signals: w.signals}); status == 0 {
+		t.Skip("the run was over before the interruption took effect")
+	}
+	if !w.once {
+		t.Fatalf("not interrupted: %s", w.String())
+	}
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 || files[0] != out+".resume" {
+		t.Errorf("left behind: %v", files)
+	}
+	var r struct {
+		Resumed int `json:"resumed_tensors"`
+	}
+	okJSON(t, &r, args...)
+	if r.Resumed < 4 {
+		t.Errorf("%d tensors taken over", r.Resumed)
+	}
+	ok(t, "verify", out)
+	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 {
+		t.Errorf("left behind: %v", files)
+	}
+}

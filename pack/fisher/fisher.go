@@ -45,7 +45,7 @@ type Weights interface {
 }
 
 // Loss turns the logits after token t of the window into their gradient, in
-// place.
+// place. It is called for one token after another.
 type Loss func(t int, logits []float32)
 
 // Kinds of a layer's matrices, in the order of the file.
@@ -187,7 +187,9 @@ func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) erro
 	for at := 0; at < n; at += strip {
 		k := min(strip, n-at)
 		m.product(m.logits, head, m.normed[at*h:], c.Vocab, h, k)
-		m.pool.For(k, func(_, t int) { loss(at+t, m.logits[t*c.Vocab:(t+1)*c.Vocab]) })
+		for t := range k { // in order, so that sums come out the same every time
+			loss(at+t, m.logits[t*c.Vocab:(t+1)*c.Vocab])
+		}
 		m.product(m.dh[at*h:], m.head, m.logits, h, c.Vocab, k)
 	}
 	sink.Head(m.normed[:n*h], m.dh[:n*h], n)
