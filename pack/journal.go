@@ -214,24 +214,24 @@ func (j *journal) replay(w tensorWriter, e *journalEntry) error {
 	return err
 }
 
-// recorder passes a tensor on and keeps it in the journal.
-type recorder struct {
+// keeper passes a tensor on and keeps it in the journal.
+type keeper struct {
 	tensorWriter
 	j     *journal
 	hash  hash.Hash
 	entry journalEntry
 }
 
-func (j *journal) record(w tensorWriter) *recorder {
-	return &recorder{tensorWriter: w, j: j, hash: sha256.New()}
+func (j *journal) record(w tensorWriter) *keeper {
+	return &keeper{tensorWriter: w, j: j, hash: sha256.New()}
 }
 
-func (r *recorder) BeginTensor(t weights.TensorInfo) error {
+func (r *keeper) BeginTensor(t weights.TensorInfo) error {
 	r.entry.Info = t
 	return r.tensorWriter.BeginTensor(t)
 }
 
-func (r *recorder) Span(data []byte) error {
+func (r *keeper) Span(data []byte) error {
 	r.hash.Write(data)
 	r.entry.Spans = append(r.entry.Spans, len(data))
 	_, err := r.j.data.Write(data)
@@ -239,7 +239,7 @@ func (r *recorder) Span(data []byte) error {
 }
 
 // finish ends the tensor.
-func (r *recorder) finish(report *TensorReport, state writeState) error {
+func (r *keeper) finish(report *TensorReport, state writeState) error {
 	r.entry.Report, r.entry.State, r.entry.SHA256 = *report, state, hex.EncodeToString(r.hash.Sum(nil))
 	if err := r.j.data.Sync(); err != nil {
 		return err

@@ -354,7 +354,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 				step = min(max(s, step*0.97), step*1.03)
 			}
 		}
-		if rec, ok := out.(*recorder); ok {
+		if rec, ok := out.(*keeper); ok {
 			if err := rec.finish(t, writeState{step, group, groupEnd}); err != nil {
 				return fmt.Errorf("pack: resume: %w", err)
 			}
