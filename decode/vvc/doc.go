@@ -15,14 +15,14 @@
 //
 // [Encode] writes what any decoder of the Main 10 profile reads, and chooses what pays for noise: blocks of 32x32 samples,
 // halved where the variance is uneven, predicted by the mean of neighbours; a DCT; dependent quantisation by a Viterbi
-// search over the costs of the adaptive contexts; no loop filters. It does not search among modes as a video encoder
-// does. Slices and pictures are independent, and the caller may run them concurrently.
+// search over the costs of the adaptive contexts; no loop filters. Where rows or columns are alike, directional modes
+// and what they leave decide. It does not search among modes as a video encoder does. Slices and pictures are independent, and the caller may run them concurrently.
 //
 // File order follows the bitstream: nal.go and bitreader.go, the parameter sets and headers (ptl.go, sps.go, pps.go,
 // aps.go, scaling.go, picheader.go, slice.go), slice data (ctu.go, partition.go, cu.go, tu.go, residual.go,
 // residual_ts.go and scan.go on top of cabac.go), reconstruction (recon.go, intra_*.go, ibc.go, quant.go, transform.go,
 // lfnst.go, lmcs.go), in-loop filters (deblock*.go, sao.go, alf*.go) and output (picture.go, frame.go, hash.go), with
-// decoder.go above them. The encoder is encoder.go over enc_slice.go, enc_partition.go, enc_mode.go, enc_transform.go, the
+// decoder.go above them. The encoder is encoder.go over enc_slice.go, enc_partition.go, enc_mode.go, enc_alike.go, enc_transform.go, the
 // search in enc_trellis.go and enc_rate.go, and the syntax in enc_headers.go, enc_residual.go, enc_cabac.go and bitwriter.go;
 // it reconstructs with the decoder's functions. Clause numbers in comments refer to H.266 (04/2022).
 package vvc
