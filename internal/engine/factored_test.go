@@ -437,7 +437,11 @@ func openRegime(t *testing.T, path string, o engine.Options, want plan.Regime) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	for o.RAM = p.MinBudget - 12<<20; o.RAM < p.UnpackedBudget+64<<20; o.RAM += 512 << 10 {
+	first, last := p.MinBudget-12<<20, p.UnpackedBudget+64<<20
+	if want == plan.A {
+		first, last = p.UnpackedBudget+1<<30, p.UnpackedBudget+2<<30
+	}
+	for o.RAM = first; o.RAM < last; o.RAM += 512 << 10 {
 		if p, err = engine.Plan(context.Background(), path, o); err != nil || p.Regime != want {
 			continue
 		}
