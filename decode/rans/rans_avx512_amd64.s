@@ -75,32 +75,29 @@
 	VPADDB Z29, Z13, K3, Z13
 
 // EMIT(n, store, done): multiply the levels in Z13 with the activations of
-// group n, or store them.
+// group n, or store them. What is rarely wanted, STORE, stands behind the kernel,
+// so that the common way jumps nowhere.
 #define EMIT(n, store, done) \
 	MOVQ      ACT(AX), R14; \
 	TESTQ     R14, R14; \
 	JZ        store; \
 	VPDPBUSD  n*64(R14), Z13, Z12; \
-	JMP       done; \
+done:
+
+#define STORE(store, done) \
 store: \
 	MOVQ      AT(AX), R14; \
 	VMOVDQU64 Z13, (R14); \
 	ADDQ      $64, AT(AX); \
-done:
+	JMP       done
 
-#define SCALAR(n, lo, hi, ptr, tab, flat, store, done) \
+// SCALAR and, behind the kernel, RAWSCALAR: the raw planes.
+#define SCALAR(n, lo, hi, ptr, tab, raw, flat, store, done) \
 	VPMOVB2M   lo, K1; \
 	FIND(lo, tab, 0, Z16, Z17); \
 	VMOVDQA64  Z16, Z13; \
 	CMPQ       PLANES(AX), $1; \
-	JLT        flat; \
-	PLANE; \
-	CMPQ       PLANES(AX), $2; \
-	JLT        flat; \
-	PLANE; \
-	CMPQ       PLANES(AX), $3; \
-	JLT        flat; \
-	PLANE; \
+	JGE        raw; \
 flat: \
 	EMIT(n, store, done) \
 	VMOVDQU64  256(tab)(BX*1), Z17; \
@@ -111,9 +108,22 @@ flat: \
 	VPSUBB     Z18, lo, Z18; \
 	ADVANCE(lo, hi, ptr)
 
+#define RAWSCALAR(raw, flat, store, done) \
+raw: \
+	PLANE; \
+	CMPQ       PLANES(AX), $2; \
+	JLT        flat; \
+	PLANE; \
+	CMPQ       PLANES(AX), $3; \
+	JLT        flat; \
+	PLANE; \
+	JMP        flat; \
+	STORE(store, done)
+
 // With raw planes the level is 2u + 1 - q for the index u; without, it comes
 // from the table. The trellis state is kept doubled: its quantiser is bit 1.
-#define DEPENDENT(n, lo, hi, dq, ptr, tab, flat, deep, emit, store, done) \
+// RAWDEPENDENT, behind the kernel, does the planes.
+#define DEPENDENT(n, lo, hi, dq, ptr, tab, raw, emit, store, done) \
 	VPMOVB2M   lo, K1; \
 	VPTESTMB   Z28, dq, K4; \
 	FIND(lo, tab, 0, Z16, Z17); \
@@ -121,7 +131,19 @@ flat: \
 	VMOVDQU8   Z17, K4, Z16; \
 	VPERMB     640(tab)(BX*1), Z16, Z13; \
 	CMPQ       PLANES(AX), $1; \
-	JLT        flat; \
+	JGE        raw; \
+	VPTERNLOGD $0xF8, Z29, Z16, dq; \
+emit: \
+	VPSHUFB    dq, Z27, dq; \
+	EMIT(n, store, done) \
+	VPERMB.Z   512(tab)(BX*1), Z16, K5, Z19; \
+	VPERMB.Z   512(tab)(BX*1), Z16, K6, Z17; \
+	VPERMB     576(tab)(BX*1), Z16, Z18; \
+	VPSUBB     Z18, lo, Z18; \
+	ADVANCE(lo, hi, ptr)
+
+#define RAWDEPENDENT(dq, raw, deep, emit, store, done) \
+raw: \
 	PLANE; \
 	CMPQ       PLANES(AX), $2; \
 	JLT        deep; \
@@ -132,16 +154,7 @@ deep: \
 	VPADDB     Z13, Z13, Z13; \
 	VPADDB     Z29, Z13, K4, Z13; \
 	JMP        emit; \
-flat: \
-	VPTERNLOGD $0xF8, Z29, Z16, dq; \
-emit: \
-	VPSHUFB    dq, Z27, dq; \
-	EMIT(n, store, done) \
-	VPERMB.Z   512(tab)(BX*1), Z16, K5, Z19; \
-	VPERMB.Z   512(tab)(BX*1), Z16, K6, Z17; \
-	VPERMB     576(tab)(BX*1), Z16, Z18; \
-	VPSUBB     Z18, lo, Z18; \
-	ADVANCE(lo, hi, ptr)
+	STORE(store, done)
 
 // REDUCE4(n): the sums of rows n to n+3 of the block, horizontally.
 #define REDUCE4(n) \
@@ -258,16 +271,16 @@ row:
 	INCQ    R15
 	IMULQ   $384, BX
 	VPXORD  Z12, Z12, Z12
-	SCALAR(0, Z0, Z4, SI, R10, flat0, store0, done0)
+	SCALAR(0, Z0, Z4, SI, R10, raw0, flat0, store0, done0)
 	CMPQ    GROUPS(AX), $2
 	JLT     next
-	SCALAR(1, Z1, Z5, DI, R11, flat1, store1, done1)
+	SCALAR(1, Z1, Z5, DI, R11, raw1, flat1, store1, done1)
 	CMPQ    GROUPS(AX), $3
 	JLT     next
-	SCALAR(2, Z2, Z6, R8, R12, flat2, store2, done2)
+	SCALAR(2, Z2, Z6, R8, R12, raw2, flat2, store2, done2)
 	CMPQ    GROUPS(AX), $4
 	JLT     next
-	SCALAR(3, Z3, Z7, R9, R13, flat3, store3, done3)
+	SCALAR(3, Z3, Z7, R9, R13, raw3, flat3, store3, done3)
 
 next:
 	MOVQ      sums-8(SP), R14
@@ -293,6 +306,11 @@ end:
 	FINISH
 	VZEROUPPER
 	RET
+
+	RAWSCALAR(raw0, flat0, store0, done0)
+	RAWSCALAR(raw1, flat1, store1, done1)
+	RAWSCALAR(raw2, flat2, store2, done2)
+	RAWSCALAR(raw3, flat3, store3, done3)
 
 // next[state][parity], doubled, for an index of 2*state + parity.
 DATA transitions<>+0(SB)/8, $0x080c06020a0e0400
@@ -326,16 +344,16 @@ row:
 	INCQ    R15
 	IMULQ   $704, BX
 	VPXORD  Z12, Z12, Z12
-	DEPENDENT(0, Z0, Z4, Z8, SI, R10, flat0, deep0, emit0, store0, done0)
+	DEPENDENT(0, Z0, Z4, Z8, SI, R10, raw0, emit0, store0, done0)
 	CMPQ    GROUPS(AX), $2
 	JLT     next
-	DEPENDENT(1, Z1, Z5, Z9, DI, R11, flat1, deep1, emit1, store1, done1)
+	DEPENDENT(1, Z1, Z5, Z9, DI, R11, raw1, emit1, store1, done1)
 	CMPQ    GROUPS(AX), $3
 	JLT     next
-	DEPENDENT(2, Z2, Z6, Z10, R8, R12, flat2, deep2, emit2, store2, done2)
+	DEPENDENT(2, Z2, Z6, Z10, R8, R12, raw2, emit2, store2, done2)
 	CMPQ    GROUPS(AX), $4
 	JLT     next
-	DEPENDENT(3, Z3, Z7, Z11, R9, R13, flat3, deep3, emit3, store3, done3)
+	DEPENDENT(3, Z3, Z7, Z11, R9, R13, raw3, emit3, store3, done3)
 
 next:
 	MOVQ      sums-8(SP), R14
@@ -369,3 +387,8 @@ end:
 	FINISH
 	VZEROUPPER
 	RET
+
+	RAWDEPENDENT(Z8, raw0, deep0, emit0, store0, done0)
+	RAWDEPENDENT(Z9, raw1, deep1, emit1, store1, done1)
+	RAWDEPENDENT(Z10, raw2, deep2, emit2, store2, done2)
+	RAWDEPENDENT(Z11, raw3, deep3, emit3, store3, done3)
