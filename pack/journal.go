@@ -79,7 +79,7 @@ func (p *packer) runKey(from source.Provenance) (string, error) {
 	name := ""
 	if c := o.Calibrate; c != nil {
 		name = c.Name
-		binary.Write(tokens, binary.LittleEndian, c.Tokens) // a hash takes everything
+		_ = binary.Write(tokens, binary.LittleEndian, c.Tokens) // a hash takes everything
 	}
 	data, err := json.Marshal([]any{
 		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)),
@@ -281,13 +281,13 @@ func (j *journal) saveStatistics(mats []*matrix) (err error) {
 			for _, x := range v {
 				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
 			}
-			w.Write(buf) // Flush returns the first error
+			_, _ = w.Write(buf) // Flush returns the first error
 		}
 		buf = buf[:0]
 		for _, x := range m.cost {
 			buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(x))
 		}
-		w.Write(buf)
+		_, _ = w.Write(buf)
 	}
 	if err = w.Flush(); err == nil {
 		_, err = f.Write(sum.Sum(nil))
