@@ -107,6 +107,9 @@ func (never) close()                                                {}
 // last bit. A draft model that is the model itself is always right, also about
 // what is sampled.
 func TestDraftModelExact(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	for _, c := range []struct {
 		power  float64
 		regime plan.Regime
@@ -189,6 +192,9 @@ func TestDraftModelExact(t *testing.T) {
 
 // TestDraftModelMemory: the draft model is paid for from the same ledger.
 func TestDraftModelMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	path := draftFile(t, 1, nil)
 	plain := openDrafted(t, "", plan.C)
 	least := plain.Plan().MinBudget

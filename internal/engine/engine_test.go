@@ -128,7 +128,11 @@ const opening = "Once upon a time there was a little girl who lived"
 // weights, with streamed weights, and with another number of workers, for each
 // format of the cache.
 func TestRegimes(t *testing.T) {
-	for _, format := range []engine.KV{engine.KVF16, engine.KVQ8} {
+	formats := []engine.KV{engine.KVF16, engine.KVQ8}
+	if testing.Short() {
+		formats = formats[:1]
+	}
+	for _, format := range formats {
 		t.Run(string(format), func(t *testing.T) { testRegimes(t, format) })
 	}
 }

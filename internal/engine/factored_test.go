@@ -372,6 +372,9 @@ func configOf(t testing.TB, f *weights.File) llama.Config {
 // and token by token, with one worker and two, and compares with float32
 // arithmetic on the same, decoded factors.
 func TestFactored(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	for name, path := range factoredModels(t) {
 		t.Run(name, func(t *testing.T) { testFactored(t, name, path) })
 	}
@@ -463,6 +466,9 @@ func openRegime(t *testing.T, path string, o engine.Options, want plan.Regime) *
 // TestFactoredRefuses opens files whose checksums are right but whose factored
 // tensors are not.
 func TestFactoredRefuses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	r, size, name := builtin.Model()
 	src, err := weights.OpenReaderAt(r, size, name)
 	if err != nil {

@@ -23,6 +23,9 @@ import (
 // every pass. The logits are the same bit for bit. A picture that does not
 // decode gives an error.
 func TestPictures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	ctx := context.Background()
 	src, err := source.Open(checkpointOf(t, 8, 2000))
 	if err != nil {

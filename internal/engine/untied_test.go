@@ -131,6 +131,9 @@ func logits(t *testing.T, m *engine.Model, ids []int32) [][]float32 {
 // logits with the float32 checkpoint, in every regime; embedding rows come from
 // memory or, when it is short, from the file.
 func TestUntied(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
 	dir := checkpoint(t)
 	ctx := context.Background()
 	src, err := source.Open(dir)
