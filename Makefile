@@ -28,24 +28,24 @@ test:
 
 purego: # the reference implementations, on every processor
 	$(GO) vet -tags purego ./...
-	$(GO) test -tags purego ./...
+	$(GO) test -tags purego -timeout 30m ./...
 
 invariants: # use after free faults, leaks panic
 	$(GO) test -tags invariants ./runtime/... ./model/kv ./internal/engine
 
 tiers: # -count=1: the cache of test results does not see the variable
-	LAMINA_CPU=generic $(GO) test -count=1 $(KERNELS) ./model/...
-	for tier in avx2 avx512; do echo "LAMINA_CPU=$$tier" && LAMINA_CPU=$$tier $(GO) test -count=1 $(TIERED) || exit 1; done
+	LAMINA_CPU=generic $(GO) test -count=1 -timeout 30m $(KERNELS) ./model/...
+	for tier in avx2 avx512; do echo "LAMINA_CPU=$$tier" && LAMINA_CPU=$$tier $(GO) test -count=1 -timeout 30m $(TIERED) || exit 1; done
 
 arm64: # the NEON kernels under emulation, with and without the dot-product instructions
 	scripts/need.sh qemu-user-static -- qemu-aarch64-static --version
 	for cpu in max cortex-a53; do echo "QEMU_CPU=$$cpu" && GOARCH=arm64 QEMU_CPU=$$cpu CGO_ENABLED=0 \
-		$(GO) test -short -exec qemu-aarch64-static $(KERNELS) || exit 1; done
+		$(GO) test -short -timeout 30m -exec qemu-aarch64-static $(KERNELS) || exit 1; done
 
 race: # not the commands: their tests pack models, and what runs concurrently in them is tested below them
 	scripts/need.sh gcc libc6-dev -- gcc --version
-	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v /cmd/)
-	CGO_ENABLED=1 $(GO) test -race -short -cpu=1,4 $(SHARED)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $$($(GO) list ./... | grep -v /cmd/)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m -cpu=1,4 $(SHARED)
 
 fuzz: # every target, a fixed number of inputs each
 	scripts/fuzz.sh $(FUZZTIME)
