@@ -19,6 +19,9 @@ import (
 type Calibration struct {
 	Name   string  // for the provenance
 	Tokens []int32 // at least minCalibration
+
+	// Own, if not nil, has the source model write the text; Tokens is nil then.
+	Own *OwnText
 }
 
 const (

@@ -32,6 +32,7 @@ const (
 	journalLog        = "journal"
 	journalTensors    = "tensors"
 	journalStatistics = "statistics"
+	journalText       = "text" // that the model wrote
 
 	journalVersion = 1
 	maxJournalLine = 64 << 20
@@ -76,13 +77,13 @@ type writeState struct {
 func (p *packer) runKey(from source.Provenance) (string, error) {
 	o := p.opt
 	tokens := sha256.New()
-	name := ""
+	name, own := "", (*OwnText)(nil)
 	if c := o.Calibrate; c != nil {
-		name = c.Name
+		name, own = c.Name, c.Own
 		_ = binary.Write(tokens, binary.LittleEndian, c.Tokens) // a hash takes everything
 	}
 	data, err := json.Marshal([]any{
-		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)),
+		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)), own,
 		o.Representation, o.Keep, o.Tolerance, o.Method,
 	})
 	sum := sha256.Sum256(data)
@@ -114,8 +115,10 @@ func openJournal(path, run string) (j *journal, note string, err error) {
 		note = fmt.Sprintf("%s is not used: %s; starting anew", j.dir, why)
 	}
 	if size == 0 {
-		if err := os.Remove(filepath.Join(j.dir, journalStatistics)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fail(err)
+		for _, name := range []string{journalStatistics, journalText} {
+			if err := os.Remove(filepath.Join(j.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fail(err)
+			}
 		}
 	}
 	if err := errors.Join(j.log.Truncate(size), j.data.Truncate(j.end)); err != nil {
@@ -259,7 +262,7 @@ func (j *journal) close() {
 // remove ends a journal whose run is done.
 func (j *journal) remove() {
 	j.close()
-	for _, name := range []string{journalLog, journalTensors, journalStatistics} {
+	for _, name := range []string{journalLog, journalTensors, journalStatistics, journalText} {
 		os.Remove(filepath.Join(j.dir, name))
 	}
 	os.Remove(j.dir) // stays if something else is in it

@@ -55,8 +55,11 @@ func NewLowRank(ctx context.Context, src *source.Source, o Options, weighted boo
 		return nil, err
 	}
 	if c := p.opt.Calibrate; c != nil {
-		if len(c.Tokens) < minCalibration {
-			return nil, fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(c.Tokens), minCalibration)
+		if c.Count() < minCalibration {
+			return nil, fmt.Errorf("pack: calibration text of %d tokens, want at least %d", c.Count(), minCalibration)
+		}
+		if err := p.writeText(ctx); err != nil {
+			return nil, err
 		}
 		observe := p.observeInputs
 		if weighted {

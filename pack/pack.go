@@ -54,9 +54,9 @@ type Options struct {
 }
 
 // Progress reports how far a run is. Done and Total count weights within the
-// phase, over all tensors; tokens in the phase "calibrate".
+// phase, over all tensors; tokens in the phases "write" and "calibrate".
 type Progress struct {
-	Phase  string `json:"phase"`  // "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "tolerance" (if there is one), "encode"
+	Phase  string `json:"phase"`  // "write" (if the model writes the text), "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "tolerance" (if there is one), "encode"
 	Tensor string `json:"tensor"` // tensor that was finished
 	Done   int64  `json:"done"`
 	Total  int64  `json:"total"`
@@ -126,8 +126,10 @@ func (o Options) Validate() error {
 		return errors.New("pack: imported pictures need no resume")
 	case o.Mode > rans.DQ:
 		return fmt.Errorf("pack: mode %d", o.Mode)
-	case o.Calibrate != nil && len(o.Calibrate.Tokens) < minCalibration:
-		return fmt.Errorf("pack: calibration text of %d tokens, want at least %d", len(o.Calibrate.Tokens), minCalibration)
+	case o.Calibrate != nil && o.Calibrate.Own != nil && o.Calibrate.Tokens != nil:
+		return errors.New("pack: give a calibration text or let the model write one")
+	case o.Calibrate != nil && o.Calibrate.Count() < minCalibration:
+		return fmt.Errorf("pack: calibration text of %d tokens, want at least %d", o.Calibrate.Count(), minCalibration)
 	}
 	return o.validateRepresentation()
 }
@@ -202,6 +204,9 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 		defer p.journal.close()
 	}
 	if o.Calibrate != nil && (p.journal == nil || !p.journal.loadStatistics(p.mats)) {
+		if err := p.writeText(ctx); err != nil {
+			return nil, err
+		}
 		if err := p.calibrate(ctx); err != nil {
 			return nil, err
 		}
@@ -483,7 +488,7 @@ func (p *packer) method() string {
 
 func (p *packer) coding() string {
 	if c := p.opt.Calibrate; c != nil {
-		return fmt.Sprintf("calibrated on %d tokens of %s, %v", len(c.Tokens), c.Name, p.opt.Mode)
+		return fmt.Sprintf("calibrated on %d tokens of %s, %v", c.Count(), c.describe(), p.opt.Mode)
 	}
 	switch {
 	case p.opt.Import != nil:

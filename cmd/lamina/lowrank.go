@@ -20,7 +20,7 @@ type lowrankCmd struct {
 	Window    int       `default:"512" placeholder:"N" help:"Tokens per window; every window starts afresh."`
 	Keep      []float64 `default:"0.9,0.8,0.7,0.6" placeholder:"F,..." help:"Shares of the parameters of attention and MLP matrices to keep."`
 	Ways      []string  `default:"svd-uniform,als-uniform,svd,pgsvd" enum:"svd-uniform,als-uniform,svd,pgsvd,optimal" placeholder:"W,..." help:"What to compare: ${enum}. Uniform ones keep the same share of every matrix, the others have one tolerance."`
-	Calibrate string    `default:"default" placeholder:"TEXT" help:"Text for activation-aware factors; default: the one that comes with lamina."`
+	Calibrate string    `default:"default" placeholder:"TEXT" help:"Text for activation-aware factors; default: the one that comes with lamina; self: the model writes it."`
 	MaxTokens int       `name:"calibrate-tokens" default:"131072" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Weighted  bool      `help:"Weigh tokens of that text by what errors of the outputs cost, as pack does; else all count the same, as in the paper."`
 	Coded     []float64 `placeholder:"BITS,..." help:"Measure packed files of these bits per weight instead: dense matrices, factors that keep each share, and what --representation auto chooses."`
@@ -114,7 +114,7 @@ func (c *lowrankCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	report := lowrankReport{c.Source, c.Text, cal.Name, len(cal.Tokens), c.Weighted, r, time.Since(start).Seconds()}
+	report := lowrankReport{c.Source, c.Text, cal.Name, cal.Count(), c.Weighted, r, time.Since(start).Seconds()}
 	if c.JSON {
 		return a.json(report)
 	}

@@ -43,7 +43,7 @@ type codedPoint struct {
 // coded packs the checkpoint at every rate in every representation, and
 // measures the files.
 func (c *lowrankCmd) coded(ctx context.Context, a *app, src *source.Source, cal *pack.Calibration) error {
-	r := &codedReport{Path: c.Source, Text: c.Text, Calibration: cal.Name, CalibrationTokens: len(cal.Tokens)}
+	r := &codedReport{Path: c.Source, Text: c.Text, Calibration: cal.Name, CalibrationTokens: cal.Count()}
 	dir, err := os.MkdirTemp("", "lamina-lowrank-")
 	if err != nil {
 		return fmt.Errorf("lowrank: %w", err)

@@ -29,7 +29,7 @@ type packCmd struct {
 	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
 	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"FOLDER" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into FOLDER instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
-	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina; slower, better."`
+	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina, or with self on text that the model writes itself first; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Resume  bool        `help:"Keep what is finished in FILE.resume, which takes as much disk as FILE, and go on from there if the same command was interrupted."`
@@ -170,8 +170,16 @@ func (c *packCmd) exported(a *app, m *pack.Manifest, err error) error {
 // maxCalibration bounds the calibration text that is read, in bytes.
 const maxCalibration = 64 << 20
 
-// calibration reads and tokenises a calibration text: a file, or "default".
+// calibration reads and tokenises a calibration text: a file, or "default"; for
+// "self" the model is to write it.
 func calibration(src *source.Source, path string, tokens int) (*pack.Calibration, error) {
+	if path == "self" {
+		tok, err := src.Tokenizer()
+		if err != nil {
+			return nil, err
+		}
+		return &pack.Calibration{Name: path, Own: &pack.OwnText{Tokens: tokens, BOS: tok.BOS(), Seed: 1}}, nil
+	}
 	text, name := calib.Default(), "default"
 	if path != "default" {
 		f, err := os.Open(path)

@@ -45,8 +45,9 @@ const ours = `
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
 	internal/kern, model, model/llama < pack/fisher;
+	internal/kern, model, model/kv, model/llama < pack/selftext;
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
-	model, model/kv, model/llama, pack/quant, pack/fisher < pack;
+	model, model/kv, model/llama, pack/quant, pack/fisher, pack/selftext < pack;
 
 	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
 

@@ -1,0 +1,123 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/pack/selftext"
+)
+
+// OwnText asks the source model to write its own calibration text, so that
+// packing needs no data: tokens drawn from its predictions, in documents that
+// begin with BOS. The same source and OwnText give the same text on one tier.
+type OwnText struct {
+	Tokens int    `json:"tokens"` // at least 64
+	BOS    int32  `json:"bos"`    // token that documents begin with; -1: any
+	Seed   uint64 `json:"seed"`
+}
+
+const (
+	ownHeld    = 640 << 20 // bytes of a float32 model that are held while it writes
+	ownCache   = 448 << 20 // bytes of keys and values
+	ownStretch = 128       // tokens of a sequence of a streamed model: as many passes over it
+)
+
+// Count returns the number of tokens of the text, written or not.
+func (c *Calibration) Count() int {
+	if c.Own != nil {
+		return c.Own.Tokens
+	}
+	return len(c.Tokens)
+}
+
+// describe names the text in a sentence.
+func (c *Calibration) describe() string {
+	if c.Own != nil {
+		return "text that the model wrote"
+	}
+	return c.Name
+}
+
+// writeText fills in the tokens of a text that the model is to write itself, or
+// finds them in the journal.
+func (p *packer) writeText(ctx context.Context) error {
+	own := p.opt.Calibrate.Own
+	if own == nil {
+		return nil
+	}
+	cal := *p.opt.Calibrate // the caller's stays as it is
+	p.opt.Calibrate = &cal
+	if p.journal != nil {
+		if cal.Tokens = p.journal.loadText(own.Tokens); cal.Tokens != nil {
+			return nil
+		}
+	}
+	c, pool := p.cfg, workers(p.opt.Workers)
+	o := selftext.Options{
+		Tokens: own.Tokens, Stretch: min(window, c.MaxContext), BOS: own.BOS, Temperature: 1, Seed: own.Seed, CacheBytes: ownCache,
+		Progress: func(done, total int) {
+			p.opt.Progress(Progress{"write", cal.describe(), int64(done), int64(total)})
+		},
+	}
+	stream := llama.FloatBytes(c, false) > ownHeld
+	if stream {
+		o.Stretch = min(o.Stretch, ownStretch)
+	}
+	w, err := llama.NewFloatWeights(ctx, c, p.src.ReadRows, pool, stream)
+	if err == nil {
+		cal.Tokens, err = selftext.Write(ctx, c, w, pool, o)
+	}
+	if err == nil && p.journal != nil {
+		err = p.journal.saveText(cal.Tokens)
+	}
+	if err != nil {
+		return fmt.Errorf("pack: write calibration text: %w", err)
+	}
+	return nil
+}
+
+// saveText keeps a text that took long to write.
+func (j *journal) saveText(tokens []int32) error {
+	data, err := binary.Append(nil, binary.LittleEndian, tokens)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	path := filepath.Join(j.dir, journalText)
+	f, err := os.Create(path + ".partial")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, sum[:]...))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".partial", path)
+}
+
+// loadText returns what saveText kept, or nil if that is not whole.
+func (j *journal) loadText(n int) []int32 {
+	path := filepath.Join(j.dir, journalText)
+	if st, err := os.Stat(path); err != nil || st.Size() != int64(4*n+sha256.Size) {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || len(data) != 4*n+sha256.Size {
+		return nil
+	}
+	if sum := sha256.Sum256(data[:4*n]); !bytes.Equal(sum[:], data[4*n:]) {
+		return nil
+	}
+	tokens := make([]int32, n)
+	if _, err := binary.Decode(data, binary.LittleEndian, tokens); err != nil {
+		return nil
+	}
+	return tokens
+}
