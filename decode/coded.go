@@ -238,6 +238,7 @@ func (c *Coded) RowsFrom(dst []float32, ids []int32, fetch func(chunk int) ([]by
 	if err := ws.takeErr(); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
+	m.undo(dst, len(ids))
 	return nil
 }
 

@@ -70,7 +70,10 @@ type Matrix struct {
 	col    []float32 // scale of each coded column; 0 in the padding
 	perm   []uint32  // matrix column of each coded column; nil is the identity
 	zero   int32
-	start  []int // first column of each panel; one more at the end
+
+	transform *Transform // of the input vectors; nil is none
+
+	start []int // first column of each panel; one more at the end
 
 	low     []int32 // first row of each row block; one more at the end
 	perBand int     // row blocks of a band that is not the last
@@ -148,6 +151,9 @@ func (m *Matrix) ResidentBytes() int64 {
 	if m.rans != nil {
 		n += int64(m.rans.Side().Classes()) * 8 * 256
 	}
+	if m.transform != nil {
+		n += int64(m.layout.Cols) * 4
+	}
 	return n + int64(len(m.perm))*4 + int64(m.layout.Rows)
 }
 
@@ -187,11 +193,11 @@ func (m *Matrix) quantise(ws *Workspace, x []float32, ldx, ldy, n int) *activati
 	a.n, a.ld = n, ldy
 	a.q, a.scale, a.sum = ws.q[:n*padded+tile.MaxWidth], ws.scale[:n*panels], ws.sum[:n*panels]
 	if n == 1 {
-		m.quantiseOne(a, x[:cols], ws.worker[0].x, 0)
+		m.quantiseOne(a, x[:cols], &ws.worker[0], 0)
 		return a
 	}
 	ws.pool.For(n, func(worker, t int) {
-		m.quantiseOne(a, x[t*ldx:t*ldx+cols], ws.worker[worker].x, t)
+		m.quantiseOne(a, x[t*ldx:t*ldx+cols], &ws.worker[worker], t)
 	})
 	return a
 }
@@ -202,10 +208,14 @@ func (m *Matrix) columns(p int) (c0, c1 int) { return m.start[p], m.start[p+1] }
 // panels returns the number of panels.
 func (m *Matrix) panels() int { return len(m.start) - 1 }
 
-// quantiseOne quantises vector t of a batch by way of buf.
-func (m *Matrix) quantiseOne(a *activations, x, buf []float32, t int) {
+// quantiseOne quantises x, vector t of a batch, by way of w's vectors.
+func (m *Matrix) quantiseOne(a *activations, x []float32, w *worker, t int) {
 	padded, panels, cols := m.start[m.panels()], m.panels(), m.layout.Cols
-	buf = buf[:padded]
+	buf := w.x[:padded]
+	if m.transform != nil {
+		m.transform.Apply(w.turned, x)
+		x = w.turned
+	}
 	if m.perm == nil {
 		kern.MulInto(buf[:cols], x, m.col[:cols])
 	} else {

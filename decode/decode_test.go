@@ -33,6 +33,13 @@ func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int,
 // encode makes a random coded matrix.
 func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool) *decode.Matrix {
 	t.Helper()
+	return encodeFor(t, rows, cols, band, depth, mode, planes, ordered, decode.NewMatrix)
+}
+
+// encodeFor is encode with another way to read the side information.
+func encodeFor(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool,
+	open func(rows, cols int, side []byte) (*decode.Matrix, error)) *decode.Matrix {
+	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(rows), uint64(cols)))
 	l := tile.Layout{Rows: rows, Cols: cols}
 	side := &rans.Side{Mode: mode, Planes: uint8(planes), Band: band, Depth: depth,
@@ -72,7 +79,7 @@ func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes in
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := decode.NewMatrix(rows, cols, blob)
+	m, err := open(rows, cols, blob)
 	if err != nil {
 		t.Fatal(err)
 	}

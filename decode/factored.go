@@ -96,7 +96,7 @@ func NewFactored(f *Factors, ops []Operator, ws *Workspace) (*Factored, error) {
 
 // sameColumns reports whether activations quantised for m serve o.
 func (m *Matrix) sameColumns(o *Matrix) bool {
-	return m.layout.Cols == o.layout.Cols && slices.Equal(m.perm, o.perm) && slices.Equal(m.col, o.col)
+	return m.layout.Cols == o.layout.Cols && m.transform == o.transform && slices.Equal(m.perm, o.perm) && slices.Equal(m.col, o.col)
 }
 
 // Dims returns rows and columns of the whole matrix.

@@ -272,5 +272,6 @@ func (u *Unpacked) Rows(dst []float32, ids []int32) error {
 			u.segment(dst[t*cols:(t+1)*cols], p, levels[(n-1)*(c1-c0):n*(c1-c0)], u.zero+u.format.bias, sparse, u.row[id])
 		}
 	}
+	u.undo(dst, len(ids))
 	return nil
 }

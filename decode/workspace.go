@@ -26,6 +26,7 @@ type worker struct {
 	scratch rans.Scratch
 	picture planes.Scratch
 	x       []float32 // one input vector, scaled
+	turned  []float32 // one input vector, transformed
 	dots    []int32   // panel sums of one chunk, or of a row and a token block
 	out     [][]int32
 	slab    []uint8 // decoded levels of one chunk
@@ -45,6 +46,7 @@ type Size struct {
 	Cols       int // of the widest matrix
 	ChunkCells int // levels of the largest chunk: rows x padded columns
 	Pixels     int // samples of the largest picture; 0 if nothing is coded as pictures
+	Turned     int // columns of the widest matrix with a transform
 	Middle     int // elements between the products of the widest factored matrix, per vector
 }
 
@@ -65,6 +67,9 @@ func (s *Size) Grow(m *Matrix) {
 		_, c1 := m.layout.Columns(p1 - 1)
 		r0, r1 := m.Band(0)
 		s.ChunkCells = max(s.ChunkCells, padRows(r1-r0)*(c1-c0))
+	}
+	if m.transform != nil {
+		s.Turned = max(s.Turned, m.layout.Cols)
 	}
 	if m.planes != nil {
 		w, h := m.planes.PictureSize()
@@ -87,7 +92,7 @@ func (s Size) Bytes(workers int) int64 {
 	panels := int64(tile.Layout{Rows: 1, Cols: s.Cols}.Panels())
 	n, w := int64(s.Batch), int64(workers)
 	return n*int64(s.Cols) + tile.MaxWidth + n*panels*8 + panels*4 + n*int64(s.Middle)*4 + maxDotCells*4 + s.PictureBytes(workers) +
-		w*(int64(s.Cols)*4+int64(s.ChunkCells)+int64(s.dotCells())*4)
+		w*(int64(s.Cols+s.Turned)*4+int64(s.ChunkCells)+int64(s.dotCells())*4)
 }
 
 // dotCells is the room for the panel sums of one chunk, and for those of one
@@ -114,6 +119,7 @@ func NewWorkspace(pool Pool, s Size) *Workspace {
 	for i := range ws.worker {
 		ws.worker[i] = worker{
 			x:      make([]float32, s.Cols),
+			turned: make([]float32, s.Turned),
 			dots:   make([]int32, s.dotCells()),
 			slab:   make([]uint8, s.ChunkCells),
 			out:    make([][]int32, 0, tile.MaxGroups),

@@ -11,7 +11,6 @@ import (
 
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/tile"
-	"github.com/lamina-llm/lamina/weights"
 )
 
 // plan readies error feedback for every matrix that has a Gram matrix, and
@@ -69,6 +68,9 @@ func (p *packer) planMatrix(m *matrix) error {
 	if m.rows == p.cfg.Vocab {
 		power = tokenPower
 	}
+	if m.transform != nil {
+		m.gram.turn(m.transform)
+	}
 	f, err := newFeedback(m.gram)
 	if err != nil {
 		return err
@@ -108,7 +110,7 @@ type coded struct {
 
 // write appends c as the next tensor.
 func (c *coded) write(w tensorWriter, m *matrix, role string) error {
-	err := w.BeginTensor(weights.TensorInfo{Name: m.name, Role: role, Codec: "rans1", Rows: m.rows, Cols: m.cols, Weights: m.weights()})
+	err := m.begin(w, role)
 	if err == nil {
 		err = w.Span(c.side)
 	}

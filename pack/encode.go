@@ -11,7 +11,6 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/tile"
 	"github.com/lamina-llm/lamina/pack/quant"
-	"github.com/lamina-llm/lamina/weights"
 )
 
 // encode quantises and codes one matrix and appends it to w.
@@ -33,8 +32,7 @@ func (p *packer) encode(ctx context.Context, w tensorWriter, m *matrix, role str
 	if err != nil {
 		return nil, err
 	}
-	err = w.BeginTensor(weights.TensorInfo{Name: m.name, Role: role, Codec: "rans1", Rows: m.rows, Cols: m.cols, Weights: m.weights()})
-	if err == nil {
+	if err = m.begin(w, role); err == nil {
 		err = w.Span(blob)
 	}
 	if err != nil {

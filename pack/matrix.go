@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/tile"
 )
@@ -19,6 +20,8 @@ type matrix struct {
 	weigh      float64 // step relative to the common one
 	norm       string  // norm before it; "" is none
 	fold       float64 // power of the norm's weights that multiplies the columns
+
+	transform *decode.Transform // of its inputs, so that W T^-1 is coded; nil is none
 
 	values []float32 // the matrix itself; nil reads parts from the source
 
@@ -150,7 +153,7 @@ func (p *packer) matrixWeights() (n int64) {
 	return n
 }
 
-// read fills dst with rows [r0, r1) of m, norm folded in.
+// read fills dst with rows [r0, r1) of m, norm folded in, as they are coded.
 func (p *packer) read(m *matrix, r0, r1 int, dst []float32) error {
 	if m.values != nil {
 		copy(dst, m.values[r0*m.cols:r1*m.cols])
@@ -179,6 +182,9 @@ func (p *packer) read(m *matrix, r0, r1 int, dst []float32) error {
 			if v-v != 0 {
 				return fmt.Errorf("row %d column %d is %v; the source checkpoint is damaged", r0+r, j, v)
 			}
+		}
+		if m.transform != nil {
+			m.transform.Apply(row, row) // W T^-1 is W T^T, as T is orthogonal
 		}
 	}
 	return nil

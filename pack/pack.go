@@ -46,6 +46,10 @@ type Options struct {
 	// Calibrate turns error feedback on; nil packs without data.
 	Calibrate *Calibration
 
+	// Transform of the inputs of the layers' matrices; for dense matrices of the
+	// native codec. "" is NoTransform.
+	Transform Transformation
+
 	// Representation of the matrices of the layers; "" is Dense.
 	Representation Representation
 	Keep           float64    // LowRank: share of their parameters to keep, in (0, 1); or
@@ -110,6 +114,10 @@ func (o Options) Validate() error {
 		return fmt.Errorf("pack: the vvc codec codes whole matrices, not %s", o.Representation)
 	case o.Codec == VVC && o.Calibrate != nil:
 		return errors.New("pack: the vvc codec packs without calibration")
+	case o.Transform != "" && o.Transform != NoTransform && o.Transform != Hadamard:
+		return fmt.Errorf("pack: transform %q, want %s or %s", string(o.Transform), NoTransform, Hadamard)
+	case o.transforms() && (o.Codec == VVC || !o.dense()):
+		return errors.New("pack: a transform is for dense matrices of the native codec")
 	case o.targets() != 1:
 		return errors.New("pack: give either bits per weight or a size")
 	case o.Error != 0 && !(o.Error > 0 && o.Error < 1):
@@ -178,7 +186,10 @@ func newPacker(src *source.Source, o Options) (p *packer, err error) {
 	for _, t := range src.Tensors() {
 		p.weights += int64(t.Rows) * int64(t.Cols)
 	}
-	if p.mats, err = p.matrices(); err == nil && o.Import != nil {
+	if p.mats, err = p.matrices(); err == nil {
+		p.transform()
+	}
+	if err == nil && o.Import != nil {
 		p.imports, err = o.Import.open(p.mats)
 	}
 	return p, err
@@ -487,6 +498,11 @@ func (p *packer) method() string {
 }
 
 func (p *packer) coding() string {
+	if p.opt.transforms() {
+		o := *p
+		o.opt.Transform = ""
+		return fmt.Sprintf("%s, inputs transformed (%s)", o.coding(), p.opt.Transform)
+	}
 	if c := p.opt.Calibrate; c != nil {
 		return fmt.Sprintf("calibrated on %d tokens of %s, %v", c.Count(), c.describe(), p.opt.Mode)
 	}

@@ -29,6 +29,7 @@ type packCmd struct {
 	Import  string      `xor:"target" required:"" placeholder:"PATH" help:"With --codec vvc: take exported planes that were coded elsewhere; the folder, or all streams in one file beside planes.json."`
 	Export  string      `name:"export-planes" xor:"output" required:"" placeholder:"FOLDER" help:"With --codec vvc --qp N: write the planes as raw video and planes.json into FOLDER instead, for --import."`
 	Mode    string      `enum:"dq,scalar" default:"dq" help:"Quantiser: dq (dependent quantisation, 0.15 bit per weight smaller) or scalar (decodes faster)."`
+	Turn    string      `name:"transform" enum:"none,hadamard" default:"none" help:"Orthogonal transform of the inputs of the layers' matrices: none (which measured best), or hadamard with random signs."`
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina, or with self on text that the model writes itself first; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
@@ -51,6 +52,9 @@ func (c *packCmd) Run(a *app) error {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
 	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, Resume: c.Resume, QP: c.QP, Mode: rans.Scalar, Workers: c.Threads}
+	if c.Turn != string(pack.NoTransform) {
+		o.Transform = pack.Transformation(c.Turn)
+	}
 	if c.Codec == "vvc" {
 		o.Codec = pack.VVC
 	}

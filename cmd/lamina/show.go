@@ -71,6 +71,8 @@ type showTensor struct {
 	Weights int64   `json:"weights"`
 	Bits    float64 `json:"bits_per_weight,omitempty"`
 
+	Transform *showTransform `json:"transform,omitempty"` // of its inputs
+
 	Factored *showFactored `json:"factored,omitempty"`
 }
 
@@ -92,6 +94,9 @@ func (t *showTensor) representation() string {
 	}
 	if t.Planes > 0 {
 		s += fmt.Sprintf(", %d raw", t.Planes)
+	}
+	if t.Transform != nil {
+		s += fmt.Sprintf(", %s of %d", t.Transform.Kind, t.Transform.Block)
 	}
 	return s
 }
@@ -233,11 +238,20 @@ func describe(f *weights.File, t *weights.Tensor) (showTensor, error) {
 		s.Factored, err = describeFactored(f, t)
 		return s, err
 	}
-	if t.Codec != "rans1" && t.Codec != planes.Codec {
+	first := 0 // span of the side information
+	switch t.Codec {
+	case "rans1", planes.Codec:
+	case decode.TransformCodec:
+		var err error
+		if s.Transform, err = describeTransform(f, t); err != nil {
+			return s, err
+		}
+		first = 1
+	default:
 		return s, nil
 	}
-	data := make([]byte, t.Spans[0].Len)
-	if err := f.ReadSpan(data, t.Spans[0]); err != nil {
+	data := make([]byte, t.Spans[first].Len)
+	if err := f.ReadSpan(data, t.Spans[first]); err != nil {
 		return s, err
 	}
 	if t.Codec == planes.Codec {

@@ -124,6 +124,13 @@ func (v *verifier) tensor(ctx context.Context, t *weights.Tensor) error {
 		return v.coded(ctx, t, newPictures)
 	case decode.FactoredCodec:
 		return v.factored(ctx, t)
+	case decode.TransformCodec:
+		if _, err := describeTransform(v.file, t); err != nil {
+			return err
+		}
+		own := *t
+		own.Spans = t.Spans[1:]
+		return v.coded(ctx, &own, newStreams)
 	}
 	return fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
 }

@@ -169,6 +169,7 @@ func (u *unit) readFactored(ctx context.Context, m *loader.Model, i int, t *weig
 // readPart reads the side information of a matrix of unit u.
 func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, cols int) (p part, err error) {
 	t := m.Tensor(name)
+	spans := t.Spans
 	switch {
 	case t.Rows != rows || t.Cols != cols:
 		err = misfit(t, rows, cols)
@@ -176,12 +177,20 @@ func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, co
 		p, err = readMatrix(ctx, m, u, decode.NewMatrix, t.Spans, rows, cols)
 	case t.Codec == planes.Codec:
 		p, err = readMatrix(ctx, m, u, decode.NewPlanes, t.Spans, rows, cols)
+	case t.Codec == decode.TransformCodec && len(spans) > 1:
+		var description []byte
+		if description, err = readSpan(ctx, m, spans[0]); err == nil {
+			spans = spans[1:]
+			p, err = readMatrix(ctx, m, u, func(rows, cols int, side []byte) (*decode.Matrix, error) {
+				return decode.NewTransformed(rows, cols, description, side)
+			}, spans, rows, cols)
+		}
 	case t.Codec == decode.FactoredCodec:
 		err = fmt.Errorf("codec %q is for the matrices of layers", t.Codec)
 	default:
 		err = fmt.Errorf("codec %q is unknown to this version of lamina", t.Codec)
 	}
-	if n := len(t.Spans) - 1 - len(p.spans); err == nil && n > 0 {
+	if n := len(spans) - 1 - len(p.spans); err == nil && n > 0 {
 		err = fmt.Errorf("%d spans too many", n)
 	}
 	if err != nil {

@@ -117,7 +117,7 @@ func (w *storedWeights) Embed(ctx context.Context, dst []float32, ids []int32) e
 		return w.embed.Rows(dst, ids)
 	}
 	return w.lookup.RowsFrom(dst, ids, func(chunk int) ([]byte, error) {
-		s := w.tensor.Spans[1+chunk]
+		s := w.tensor.Spans[len(w.tensor.Spans)-w.lookup.Chunks()+chunk]
 		if cap(w.buf) < s.Len+rans.Slack {
 			w.buf = make([]byte, s.Len+rans.Slack)
 		}

@@ -81,6 +81,23 @@ TEXT ·addSIMD(SB), NOSPLIT, $0-48
 	VZEROUPPER
 	RET
 
+#define BUTTERFLY(o, a) \
+	VMOVUPS o(DI), a    \
+	VMOVUPS o(SI), Y4   \
+	VSUBPS Y4, a, Y5    \
+	VADDPS Y4, a, a     \
+	VMOVUPS a, o(DI)    \
+	VMOVUPS Y5, o(SI)
+
+// func butterflySIMD(lo, hi []float32)
+TEXT ·butterflySIMD(SB), NOSPLIT, $0-48
+	MOVQ lo_base+0(FP), DI
+	MOVQ lo_len+8(FP), CX
+	MOVQ hi_base+24(FP), SI
+	EACH8(BUTTERFLY)
+	VZEROUPPER
+	RET
+
 #define MUL(o, a) \
 	VMOVUPS o(SI), a   \
 	VMULPS o(DX), a, a \

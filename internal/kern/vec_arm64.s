@@ -47,6 +47,19 @@ TEXT ·addSIMD(SB), NOSPLIT, $0-48
 	EACH8(SUM)
 	RET
 
+#define BUTTERFLY(o, a) \
+	LDQ(a, 0, o); LDQ(4, 1, o)      \
+	FSUB(5, a, 4); FADD(a, a, 4)    \
+	STQ(a, 0, o); STQ(5, 1, o)
+
+// func butterflySIMD(lo, hi []float32)
+TEXT ·butterflySIMD(SB), NOSPLIT, $0-48
+	MOVD lo_base+0(FP), R0
+	MOVD lo_len+8(FP), R4
+	MOVD hi_base+24(FP), R1
+	EACH8(BUTTERFLY)
+	RET
+
 #define MUL(o, a) \
 	LDQ(a, 1, o); LDQ(4, 2, o) \
 	FMUL(a, a, 4)              \

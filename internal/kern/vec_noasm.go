@@ -5,6 +5,7 @@ package kern
 func dot(a, b []float32) float32                  { return dotGeneric(a, b) }
 func axpy(y []float32, a float32, x []float32)    { axpyGeneric(y, a, x) }
 func add(dst, x []float32)                        { addGeneric(dst, x) }
+func butterfly(lo, hi []float32)                  { butterflyGeneric(lo, hi) }
 func mul(dst, x, s []float32)                     { mulGeneric(dst, x, s) }
 func scaledMul(dst, x, w []float32, s float32)    { scaledMulGeneric(dst, x, w, s) }
 func scaleBy(x []float32, s float32)              { scaleByGeneric(x, s) }

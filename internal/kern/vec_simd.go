@@ -15,6 +15,9 @@ func axpySIMD(y []float32, a float32, x []float32)
 func addSIMD(dst, x []float32)
 
 //go:noescape
+func butterflySIMD(lo, hi []float32)
+
+//go:noescape
 func mulSIMD(dst, x, s []float32)
 
 //go:noescape
@@ -71,6 +74,15 @@ func add(dst, x []float32) {
 		addSIMD(dst[:n], x)
 	}
 	addGeneric(dst[n:], x[n:])
+}
+
+// butterfly is for multiples of 8, not 0.
+func butterfly(lo, hi []float32) {
+	if whole(len(lo)) == 0 {
+		butterflyGeneric(lo, hi)
+		return
+	}
+	butterflySIMD(lo, hi)
 }
 
 func mul(dst, x, s []float32) {

@@ -41,7 +41,7 @@ func Levels(ctx context.Context, f *weights.File) ([]Histogram, error) {
 	for i := range f.Tensors() {
 		t := &f.Tensors()[i]
 		switch t.Codec {
-		case ransCodec, planes.Codec, decode.FactoredCodec:
+		case ransCodec, planes.Codec, decode.FactoredCodec, decode.TransformCodec:
 		default:
 			continue
 		}
@@ -89,6 +89,9 @@ func (h *Histogram) tensor(ctx context.Context, f *weights.File, t *weights.Tens
 			return err
 		}
 		shapes, spans = factors.Shapes(), spans[1:]
+	}
+	if t.Codec == decode.TransformCodec && len(spans) > 0 {
+		spans = spans[1:] // levels are those of the transformed matrix
 	}
 	for _, shape := range shapes {
 		if len(spans) == 0 {
