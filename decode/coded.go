@@ -36,6 +36,8 @@ func (c *Coded) apply(dst []float32, a *activations) error {
 		c.byBand(dst, a)
 	case a.n == 1:
 		c.byChunk(dst, a)
+	case a.n <= fewVectors && a.n*c.panels()*c.layout.Rows <= len(c.ws.dots):
+		c.byPart(dst, a)
 	default:
 		c.byRound(dst, a)
 	}
@@ -52,10 +54,13 @@ func (c *Coded) byBand(dst []float32, a *activations) {
 		w := &ws.worker[worker]
 		for block := range c.Blocks() {
 			var err error
-			if a.n == 1 && c.rans != nil {
-				err = c.single(dst, a, w, band, block)
-			} else {
+			switch {
+			case c.rans == nil:
 				err = c.batch(dst, a, w, band, block)
+			case a.n == 1:
+				err = c.single(dst, a, w, band, block)
+			default:
+				err = c.walk(dst, a, w, band, block)
 			}
 			if err != nil {
 				ws.fail(worker, err)
@@ -84,7 +89,7 @@ func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int
 	return nil
 }
 
-// batch decodes one chunk and multiplies it with all vectors.
+// batch decodes one chunk, of pictures, and multiplies it with all vectors.
 func (c *Coded) batch(dst []float32, a *activations, w *worker, band, block int) error {
 	if err := c.decode(w, band*c.Blocks()+block); err != nil {
 		return err

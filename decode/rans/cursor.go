@@ -11,6 +11,8 @@ import (
 type Scratch struct {
 	args *kernelArgs // with the cursor, which vector kernels work on in place
 	list [64]outlier
+	rest []Outlier // of part
+	part Part      // that Walk is at
 }
 
 // cursor is the state of a decoder inside a chunk.

@@ -194,6 +194,59 @@ func (s *sample) check(t *testing.T, r *rand.Rand) {
 	}
 }
 
+// checkWalk decodes everything part by part and compares.
+func (s *sample) checkWalk(t *testing.T) {
+	t.Helper()
+	l := s.m.Layout()
+	var scratch Scratch
+	for _, step := range []int{16, 48} {
+		seen, buf := 0, make([]uint8, step*tile.MaxWidth)
+		for i := range s.m.Chunks() {
+			r0, r1 := s.m.Band(i / s.m.Blocks())
+			p0, p1 := s.m.Block(i % s.m.Blocks())
+			panel, next := p0, r0
+			err := s.m.Walk(i, step, buf, func(p *Part) {
+				if next == r1 {
+					panel, next = panel+1, r0
+				}
+				if p.Panel != panel || p.Row != next || p.Rows != min(step, r1-next) {
+					t.Fatalf("chunk %d step %d: part of %d rows from %d of panel %d, want it from %d of %d", i, step, p.Rows, p.Row, p.Panel, next, panel)
+				}
+				next += p.Rows
+				c0, c1 := l.Columns(p.Panel)
+				got := make([]int32, p.Rows*(c1-c0))
+				for k, v := range p.Levels {
+					got[k] = int32(v) - s.m.Zero()
+				}
+				for _, o := range p.Rest {
+					at := o.Row*(c1-c0) + o.Col
+					if v := int32(p.Levels[at]) + o.Delta; v >= 0 && v <= maxLevel {
+						t.Fatalf("chunk %d: an outlier that fits its level is left over", i)
+					}
+					got[at] += o.Delta
+				}
+				for row := range p.Rows {
+					for c := c0; c < min(c1, l.Cols); c++ {
+						if v := got[row*(c1-c0)+c-c0]; v != s.level[p.Row+row][c] {
+							t.Fatalf("chunk %d step %d row %d column %d: level %d, want %d", i, step, p.Row+row, c, v, s.level[p.Row+row][c])
+						}
+					}
+				}
+				seen += p.Rows
+			}, &scratch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if panel != p1-1 || next != r1 {
+				t.Fatalf("chunk %d: the walk ends at row %d of panel %d", i, next, panel)
+			}
+		}
+		if want := l.Rows * l.Panels(); seen != want {
+			t.Fatalf("%d rows of panels, want %d", seen, want)
+		}
+	}
+}
+
 // cases covers every number of streams, edges of lane groups and row blocks,
 // several bands and chunks of several panels.
 var cases = []struct{ rows, cols, band, depth int }{
@@ -211,7 +264,10 @@ func TestRoundTrip(t *testing.T) {
 					side := &Side{Mode: mode, Planes: uint8(planes), Band: c.band, Depth: c.depth}
 					s := newSample(t, r, side, c.rows, c.cols, classes, 1.2)
 					t.Run(name, func(t *testing.T) {
-						cputest.ForEachTier(t, func(t *testing.T, tier cpu.Tier) { s.check(t, rand.New(rand.NewPCG(2, 3))) })
+						cputest.ForEachTier(t, func(t *testing.T, tier cpu.Tier) {
+							s.check(t, rand.New(rand.NewPCG(2, 3)))
+							s.checkWalk(t)
+						})
 					})
 				}
 			}

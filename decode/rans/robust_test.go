@@ -61,7 +61,10 @@ func TestRandomTables(t *testing.T) {
 			}
 		}
 		s := sampleOf(t, r, side, 40, 200+r.IntN(200), 50)
-		cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) { s.check(t, rand.New(rand.NewPCG(2, 3))) })
+		cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+			s.check(t, rand.New(rand.NewPCG(2, 3)))
+			s.checkWalk(t)
+		})
 	}
 }
 
@@ -96,6 +99,7 @@ func TestGuard(t *testing.T) {
 					act := guarded[int8](t, c1)
 					dots := [][]int32{guarded[int32](t, padBlock(rows))}
 					levels := [][]uint8{guarded[uint8](t, padBlock(rows)*(c1-c0))}
+					part := guarded[uint8](t, rowBlock*(c1-c0))
 					cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 						if err := s.m.AttachChunk(i, chunk); err != nil {
 							t.Fatal(err)
@@ -104,6 +108,7 @@ func TestGuard(t *testing.T) {
 						for _, err := range []error{
 							s.m.Dots(i, act, make([]int32, 2), dots, &scratch),
 							s.m.Levels(i, levels, func(int, int, int, int32) {}, &scratch),
+							s.m.Walk(i, 16, part, func(*Part) {}, &scratch),
 						} {
 							if want := len(data) != len(good); errors.Is(err, ErrCorrupt) != want {
 								t.Errorf("mode %v planes %d chunk %d: %v", mode, planes, i, err)
@@ -289,6 +294,10 @@ func FuzzDecode(f *testing.F) {
 				}, new(Scratch))
 				if again := m.Dots(0, act, sum, got.dots[:], new(Scratch)); (again == nil) != (got.err == nil) {
 					t.Errorf("tier %v: Levels says %v, Dots %v", tier, got.err, again)
+				}
+				again := m.Walk(0, 16, make([]uint8, 16*tile.MaxWidth), func(*Part) {}, new(Scratch))
+				if (again == nil) != (got.err == nil) {
+					t.Errorf("tier %v: Levels says %v, Walk %v", tier, got.err, again)
 				}
 			}
 			restore()

@@ -45,8 +45,8 @@ func matMulU8S8(dst []int32, w []byte, x []int8, rows, cols, n, ldx int) {
 }
 
 const (
-	packCols   = 512 // columns of 32 rows that are packed together: 16 KiB
-	packTokens = 10  // fewer tokens do not pay for the packing
+	packCols   = 256 // columns of 32 rows that are packed together: 8 KiB, which each call clears
+	packTokens = 4   // fewer tokens do not pay for the packing
 )
 
 // matMulPacked multiplies the first done rows, a multiple of 32. It transposes
