@@ -71,7 +71,7 @@ func (p *packer) planMatrix(m *matrix) error {
 	if m.transform != nil {
 		m.gram.turn(m.transform)
 	}
-	f, err := newFeedback(m.gram)
+	f, err := newFeedback(m.gram, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}

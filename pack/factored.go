@@ -466,7 +466,7 @@ func skinny(rows, cols int) (band, depth int) {
 // shareFeedback plans error feedback for matrices with the same input: the same
 // order and scales of columns for all, so that activations are quantised once.
 func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
-	f, err := newFeedback(g)
+	f, err := newFeedback(g, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/pack/quant"
 )
 
@@ -55,7 +56,7 @@ const (
 )
 
 // newFeedback plans the columns of a matrix from its Gram matrix.
-func newFeedback(g *triangle) (*feedback, error) {
+func newFeedback(g *triangle, pool model.Pool) (*feedback, error) {
 	n := g.n
 	f := &feedback{perm: make([]int, n), order: make([]uint8, n)}
 	// Columns of like variance share lane groups, and so tables.
@@ -73,7 +74,7 @@ func newFeedback(g *triangle) (*feedback, error) {
 	})
 	var root []float64
 	var err error
-	if f.a, root, err = g.factorise(f.perm); err != nil {
+	if f.a, root, err = g.factorise(f.perm, pool); err != nil {
 		return nil, err
 	}
 	f.columns(root)

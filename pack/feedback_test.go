@@ -71,39 +71,54 @@ func TestGram(t *testing.T) {
 	}
 }
 
-// The factors must give back the damped matrix.
+// The factors must give back the damped matrix, of several panels too.
 func TestFactorise(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	const n, width = 400, 90
-	g := gramOf(inputs(r, n, width, 20, 0.3), n, width)
-	perm := r.Perm(width)
-	a, root, err := g.factorise(perm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mean := 0.0
-	for j := range width {
-		mean += g.symmetric(j, j) / width
-	}
-	for i := range width {
+	for _, width := range []int{1, 63, 64, 90, 256, 257, 600} {
+		const n = 400
+		g := gramOf(inputs(r, n, width, 20, 0.3), n, width)
+		perm := r.Perm(width)
+		a, root, err := g.factorise(perm, workers(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mean := 0.0
 		for j := range width {
-			got := 0.0
-			for c := max(i, j); c < width; c++ { // R[i][c] = a[c][i] root[c]
-				one := func(k int) float64 {
-					if k == c {
-						return root[c]
-					}
-					return float64(*a.at(c, k)) * root[c]
+			mean += g.symmetric(j, j) / float64(width)
+		}
+		for i := range width {
+			for j := range i + 1 {
+				got := 0.0
+				for c := i; c < width; c++ { // R[c][i] = a[c][i] root[c]
+					got += float64(*a.at(c, i)) * root[c] * float64(*a.at(c, j)) * root[c]
 				}
-				got += one(i) * one(j)
+				want := g.symmetric(perm[i], perm[j])
+				if i == j {
+					want += damping*want + dampFloor*mean
+				}
+				if math.Abs(got-want) > 1e-5*mean {
+					t.Fatalf("width %d: element (%d, %d) is %v, want %v", width, i, j, got, want)
+				}
 			}
-			want := g.symmetric(perm[i], perm[j])
-			if i == j {
-				want += damping*want + dampFloor*mean
+			if one := *a.at(i, i); math.Abs(float64(one)-1) > 1e-6 {
+				t.Fatalf("width %d: element (%d, %d) of the factor is %v", width, i, i, one)
 			}
-			if math.Abs(got-want) > 1e-5*mean {
-				t.Fatalf("element (%d, %d) is %v, want %v", i, j, got, want)
+		}
+	}
+}
+
+// Inputs that all say the same have a Gram matrix of rank one, and ones that are never in
+// use a row of zeros: damping must see to both.
+func TestFactoriseSingular(t *testing.T) {
+	for _, width := range []int{70, 300} {
+		g := newTriangle(width)
+		for i := range width {
+			for j := 4; i > 3 && j <= i; j++ {
+				*g.at(i, j) = 1
 			}
+		}
+		if _, _, err := g.factorise(rand.New(rand.NewPCG(1, 1)).Perm(width), workers(2)); err != nil {
+			t.Errorf("width %d: %v", width, err)
 		}
 	}
 }
@@ -116,7 +131,7 @@ func planned(g *triangle, w []float32) (*feedback, error) {
 	for r := range cost {
 		cost[r] = 1
 	}
-	f, err := newFeedback(g)
+	f, err := newFeedback(g, workers(1))
 	if err != nil {
 		return nil, err
 	}

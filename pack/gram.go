@@ -1,11 +1,6 @@
 package pack
 
 import (
-	"fmt"
-	"math"
-
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
 	"github.com/lamina-llm/lamina/model"
@@ -101,64 +96,4 @@ func (g *triangle) add(x []float32, n int, pool model.Pool, scratch []float32) {
 		kern.MatMulF32(part[:h*h], own, own, h, n, h)
 		kern.Add(g.diag[t], part[:h*h])
 	})
-}
-
-// Damping of a Gram matrix: a share of every variance, which takes off the
-// correlations what so few tokens cannot know, and a floor for inputs that are
-// (nearly) never in use.
-const (
-	damping   = 5e-2
-	dampFloor = 1e-3 // of the mean variance
-)
-
-// factorise returns, for H = g (the Gram matrix) with rows and columns put in the
-// order perm, the factors of H = A^T D A with D diagonal and A unit lower
-// triangular when read as in A[j][k], k < j: what the error of column k asks
-// of column j. root[j] is the square root of D[j]: what an error of one in
-// column j costs after all later columns made up for it.
-func (g *triangle) factorise(perm []int) (a *triangle, root []float64, err error) {
-	n := g.n
-	mean := 0.0
-	for j := range n {
-		v := g.symmetric(j, j)
-		if !(v >= 0) || math.IsInf(v, 0) {
-			return nil, nil, fmt.Errorf("variance of input %d is %v; the activations overflow", j, v)
-		}
-		mean += v / float64(n)
-	}
-	if mean == 0 {
-		mean = 1 // no input at all: plain rounding
-	}
-	var chol mat.Cholesky
-	h := mat.NewSymDense(n, nil)
-	for damp := damping; ; damp *= 10 {
-		// In reverse order, since the usual factorisation starts at the first.
-		for i := range n {
-			for j := i; j < n; j++ {
-				v := g.symmetric(perm[n-1-i], perm[n-1-j]) / mean
-				if i == j {
-					v += damp*v + dampFloor
-				}
-				h.SetSym(i, j, v)
-			}
-		}
-		if chol.Factorize(h) {
-			break
-		}
-		if damp > 1e3 {
-			return nil, nil, fmt.Errorf("the Gram matrix of %d inputs has no Cholesky factor", n)
-		}
-	}
-	var u mat.TriDense
-	chol.UTo(&u)
-	raw := u.RawTriangular()
-	a, root = newTriangle(n), make([]float64, n)
-	for j := range n {
-		row := raw.Data[(n-1-j)*raw.Stride:]
-		for k := range j {
-			*a.at(j, k) = float32(row[n-1-k] / row[n-1-j])
-		}
-		root[j] = row[n-1-j] * math.Sqrt(mean)
-	}
-	return a, root, nil
 }
