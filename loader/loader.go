@@ -1,6 +1,6 @@
 // Package loader turns a .lamina file into a verified model: it checks that
-// every unit and tensor that the caller needs is there and reads whole units,
-// in visiting order, checked against their checksums.
+// every unit and tensor that the caller needs is there and reads units, in parts,
+// which it checks against their checksums.
 //
 // It knows files and names. It decodes nothing, keeps no bytes, and starts no
 // goroutine: the caller owns every buffer and decides who waits for the disk.
@@ -37,23 +37,25 @@ type Options struct {
 	// "config" section. Unit i of the Model is then need i; other units of
 	// the file are ignored. Nil asks for nothing.
 	Layout func(config []byte) ([]Need, error)
-	// DropCache gives up the page cache of a unit after it was read, so that
-	// streaming does not push out the rest of the machine's files.
+	// DropCache reads units past the page cache where the system can, and
+	// elsewhere gives their pages up after every read, so that streaming neither
+	// counts against a control group nor pushes out the rest of the machine's
+	// files.
 	DropCache bool
 }
 
 // Unit is what is fetched at once, such as a transformer layer.
 type Unit struct {
 	Name    string
-	Bytes   int64            // length of the buffer that Fetch fills
+	Bytes   int64            // length
 	Tensors []weights.Tensor // shared; not to be modified
 }
 
 // Stats are counters since Open.
 type Stats struct {
-	Bytes  int64         // read by Fetch and ReadSpan, failed reads not included
-	Reads  int64         // Fetch and ReadSpan calls that succeeded
-	Errors int64         // that failed, cancelled ones not included
+	Bytes  int64         // read by Read and ReadSpan, failed reads not included
+	Reads  int64         // Read and ReadSpan calls that succeeded
+	Errors int64         // reads and checks that failed, cancelled ones not included
 	Time   time.Duration // spent reading and checking, summed over callers
 }
 
@@ -90,6 +92,9 @@ func OpenReaderAt(r io.ReaderAt, size int64, name string, o Options) (*Model, er
 
 func open(f *weights.File, o Options) (*Model, error) {
 	m := &Model{file: f, opt: o}
+	if o.DropCache {
+		f.BypassCache()
+	}
 	if err := m.layOut(); err != nil {
 		f.Close()
 		return nil, err
@@ -157,26 +162,36 @@ func (m *Model) Tensor(name string) *weights.Tensor { return m.file.Tensor(name)
 // none, the error wraps fs.ErrNotExist.
 func (m *Model) Section(name string) ([]byte, error) { return m.file.Section(name) }
 
-// Fetch reads unit into dst, of at least Units()[unit].Bytes bytes, in one
-// read and checks every byte of it. After an error dst is undefined. It blocks
-// on the disk; ctx is looked at before and after, not during the read. If the
-// file was modified or replaced the error wraps weights.ErrChanged.
-func (m *Model) Fetch(ctx context.Context, unit int, dst []byte) error {
+// Read fills dst with the bytes of unit from off on, unchecked; what lies between
+// length and capacity of dst may be overwritten. It blocks on the disk; ctx is
+// looked at before and after, not during the read. If the file was modified or
+// replaced the error of a failed read wraps weights.ErrChanged. With
+// Options.DropCache it goes past the page cache if off and dst begin on
+// multiples of weights.UnitAlign.
+func (m *Model) Read(ctx context.Context, unit int, dst []byte, off int64) error {
 	if unit < 0 || unit >= len(m.units) {
-		return fmt.Errorf("loader: %s: fetch of unit %d of %d", m.Name(), unit, len(m.units))
+		return fmt.Errorf("loader: %s: unit %d of %d", m.Name(), unit, len(m.units))
 	}
 	i := m.index[unit]
-	u := m.file.Units()[i]
-	err := m.read(ctx, u.Len, func() error { return m.file.ReadUnit(i, dst) })
-	if m.opt.DropCache {
-		m.file.DropCache(u.Off, u.Len)
+	err := m.read(ctx, int64(len(dst)), func() error { return m.file.ReadUnitPart(i, dst, off) })
+	if m.opt.DropCache && !m.file.CacheBypassed() {
+		m.file.DropCache(m.file.Units()[i].Off+off, int64(len(dst)))
 	}
 	return err
 }
 
+// Check checks what the first to bytes of unit in coded hold beyond the first
+// from bytes, which were checked before: every span that ends there.
+func (m *Model) Check(unit int, coded []byte, from, to int64) error {
+	start := time.Now()
+	err := m.file.CheckUnit(m.index[unit], coded, from, to)
+	m.nanos.Add(int64(time.Since(start)))
+	return m.explain(err)
+}
+
 // ReadSpan reads one span of a tensor into dst, of at least s.Len bytes, and
-// checks it: for parts that are wanted without their unit. It otherwise
-// behaves like Fetch.
+// checks it: for parts that are wanted without their unit. It goes through the
+// page cache.
 func (m *Model) ReadSpan(ctx context.Context, dst []byte, s weights.Span) error {
 	err := m.read(ctx, int64(s.Len), func() error { return m.file.ReadSpan(dst, s) })
 	if m.opt.DropCache {
@@ -185,7 +200,7 @@ func (m *Model) ReadSpan(ctx context.Context, dst []byte, s weights.Span) error 
 	return err
 }
 
-// read runs and counts one read, and on failure looks for the reason.
+// read runs and counts one read.
 func (m *Model) read(ctx context.Context, n int64, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -194,19 +209,27 @@ func (m *Model) read(ctx context.Context, n int64, f func() error) error {
 	err := f()
 	m.nanos.Add(int64(time.Since(start)))
 	if err != nil {
-		m.fails.Add(1)
-		if changed := m.file.Changed(); changed != nil {
-			return fmt.Errorf("loader: %w; the read failed with: %w", changed, err)
-		}
-		return fmt.Errorf("loader: %w", err)
+		return m.explain(err)
 	}
 	m.bytes.Add(n)
 	m.reads.Add(1)
 	return ctx.Err()
 }
 
+// explain counts a failure and looks for its reason.
+func (m *Model) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	m.fails.Add(1)
+	if changed := m.file.Changed(); changed != nil {
+		return fmt.Errorf("loader: %w; the read failed with: %w", changed, err)
+	}
+	return fmt.Errorf("loader: %w", err)
+}
+
 // TensorSpans appends to dst the spans of t as subslices of buf, which holds
-// what Fetch read for t's unit, and returns the extended slice. Each starts on
+// all of t's unit, and returns the extended slice. Each starts on
 // a 64-byte boundary relative to buf. It allocates only if dst is too short
 // and panics if buf is shorter than the unit.
 func (m *Model) TensorSpans(dst [][]byte, t *weights.Tensor, buf []byte) [][]byte {
@@ -223,5 +246,5 @@ func (m *Model) Stats() Stats {
 	return Stats{m.bytes.Load(), m.reads.Load(), m.fails.Load(), time.Duration(m.nanos.Load())}
 }
 
-// Close closes the file. No Fetch may be under way.
+// Close closes the file. No read may be under way.
 func (m *Model) Close() error { return m.file.Close() }

@@ -13,6 +13,7 @@ type File struct {
 	name string
 	r    io.ReaderAt
 	os   *os.File    // nil if opened by OpenReaderAt
+	past *uncached   // reads of units go past the page cache; nil until BypassCache
 	stat os.FileInfo // at Open; nil if opened by OpenReaderAt
 	size int64
 	head header
@@ -144,21 +145,59 @@ func (f *File) ReadUnit(i int, dst []byte) error {
 	if int64(len(dst)) < u.Len {
 		return f.failure("read", u.Name, u.Off, fmt.Errorf("unit of %d bytes into %d does not fit", u.Len, len(dst)))
 	}
-	dst = dst[:u.Len]
-	if err := readFull(f.r, dst, u.Off); err != nil {
-		return f.failure("read", u.Name, u.Off, err)
+	dst = dst[:u.Len:u.Len]
+	if err := f.ReadUnitPart(i, dst, 0); err != nil {
+		return err
 	}
+	return f.CheckUnit(i, dst, 0, u.Len)
+}
+
+// ReadUnitPart fills dst with the bytes of unit i from off on, unchecked. What
+// lies between length and capacity of dst may be overwritten. After
+// [File.BypassCache], parts that begin on a multiple of [UnitAlign], in the unit
+// and in memory, and whose last block has room in dst, are read past the page
+// cache.
+func (f *File) ReadUnitPart(i int, dst []byte, off int64) error {
+	if i < 0 || i >= len(f.dir.units) {
+		return f.failure("read", "", -1, fmt.Errorf("unit %d of %d", i, len(f.dir.units)))
+	}
+	u := f.dir.units[i]
+	if off < 0 || off > u.Len || int64(len(dst)) > u.Len-off {
+		return f.failure("read", u.Name, u.Off, fmt.Errorf("%d bytes from %d on of a unit of %d", len(dst), off, u.Len))
+	}
+	r := f.r
+	if f.past != nil {
+		r = f.past
+	}
+	if err := readFull(r, dst, u.Off+off); err != nil {
+		return f.failure("read", u.Name, u.Off+off, err)
+	}
+	return nil
+}
+
+// CheckUnit checks the spans of unit i that end after byte from and at byte to
+// at the latest, and the padding before each, in what was read of it so far:
+// unit[:to]. Calls for adjoining ranges together check the whole unit.
+func (f *File) CheckUnit(i int, unit []byte, from, to int64) error {
+	u := f.dir.units[i]
 	pos := u.Off
 	for k := range u.Count {
 		t := &f.dir.tensors[u.First+k]
 		for _, s := range t.Spans {
-			if !zero(dst[pos-u.Off : s.Off-u.Off]) {
-				return f.failure("read", t.Name, pos, errPadding)
+			begin := pos
+			pos = s.End()
+			switch {
+			case pos > u.Off+to:
+				return nil
+			case pos <= u.Off+from && from > 0:
+				continue
 			}
-			if got := checksum(dst[s.Off-u.Off : s.End()-u.Off]); got != s.CRC {
+			if !zero(unit[begin-u.Off : s.Off-u.Off]) {
+				return f.failure("read", t.Name, begin, errPadding)
+			}
+			if got := checksum(unit[s.Off-u.Off : s.End()-u.Off]); got != s.CRC {
 				return f.failure("read", t.Name, s.Off, mismatch(s.CRC, got))
 			}
-			pos = s.End()
 		}
 	}
 	return nil
@@ -202,6 +241,21 @@ func (f *File) Changed() error {
 	return nil
 }
 
+// BypassCache has units read past the page cache from now on, where system and
+// file system can, and everything else without reading ahead: what is wanted of
+// a large file is known, and memory is scarce. No read may be under way. A file
+// opened by OpenReaderAt has no page cache to bypass.
+func (f *File) BypassCache() {
+	if f.os == nil || f.past != nil {
+		return
+	}
+	readRandomly(f.os)
+	f.past = &uncached{plain: f.os, direct: openDirect(f.os)}
+}
+
+// CacheBypassed reports whether units are read past the page cache.
+func (f *File) CacheBypassed() bool { return f.past != nil && f.past.works() }
+
 // DropCache tells the system that the file's bytes from off to off+n will not
 // be read again soon, so that their page cache can go to others. It is advice:
 // it does nothing where the system has no such call or there is no file.
@@ -216,7 +270,11 @@ func (f *File) Close() error {
 	if f.os == nil {
 		return nil
 	}
-	return f.os.Close()
+	err := f.os.Close()
+	if f.past != nil {
+		err = errors.Join(err, f.past.close())
+	}
+	return err
 }
 
 func (f *File) failure(op, owner string, off int64, err error) error {

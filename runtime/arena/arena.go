@@ -32,7 +32,6 @@ type Slab struct {
 	mu    sync.Mutex
 	mem   []byte // the whole block; nil once freed
 	n     int
-	slack int
 	lease *budget.Lease
 	in    *Region // nil: the block is a mapping of its own
 }
@@ -57,11 +56,11 @@ func Alloc(l *budget.Ledger, p budget.Purpose, n, slack int) (*Slab, error) {
 			return nil, fmt.Errorf("arena: allocating %s for %v: %w", budget.FormatSize(size), p, err)
 		}
 	}
-	return newSlab(mem, n, slack, lease, p), nil
+	return newSlab(mem, n, lease, p), nil
 }
 
-func newSlab(mem []byte, n, slack int, lease *budget.Lease, p budget.Purpose) *Slab {
-	s := &Slab{n: n, slack: slack, lease: lease, mem: mem}
+func newSlab(mem []byte, n int, lease *budget.Lease, p budget.Purpose) *Slab {
+	s := &Slab{n: n, lease: lease, mem: mem}
 	if invariants {
 		runtime.SetFinalizer(s, func(s *Slab) {
 			if s.mem != nil {
@@ -72,15 +71,15 @@ func newSlab(mem []byte, n, slack int, lease *budget.Lease, p budget.Purpose) *S
 	return s
 }
 
-// Bytes returns the n bytes of the slab, with the slack as extra capacity; nil
-// after Free.
+// Bytes returns the n bytes of the slab; its capacity is all that was leased, so
+// the slack and what rounding up to pages added. It is nil after Free.
 func (s *Slab) Bytes() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mem == nil {
 		return nil
 	}
-	return s.mem[: s.n : s.n+s.slack]
+	return s.mem[:s.n]
 }
 
 // AdviseHuge asks for transparent huge pages, which save address translation

@@ -26,7 +26,7 @@ func TestSlab(t *testing.T) {
 				t.Errorf("n=%d slack=%d leased %d, footprint %d", n, slack, used, want)
 			}
 			b := s.Bytes()
-			if len(b) != n || cap(b) != n+slack {
+			if len(b) != n || int64(cap(b)) != want {
 				t.Fatalf("n=%d slack=%d: len %d cap %d", n, slack, len(b), cap(b))
 			}
 			if b = b[:cap(b)]; len(b) > 0 {

@@ -60,7 +60,7 @@ func (r *Region) Alloc(l *budget.Ledger, p budget.Purpose, n, slack int) (*Slab,
 	if err != nil {
 		return nil, fmt.Errorf("arena: %w", err)
 	}
-	s := newSlab(r.free[:size:size], n, slack, lease, p)
+	s := newSlab(r.free[:size:size], n, lease, p)
 	s.in, r.free = r, r.free[size:]
 	r.slabs++
 	return s, nil

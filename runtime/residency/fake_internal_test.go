@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,17 +31,22 @@ type source struct {
 	delay time.Duration
 
 	mu    sync.Mutex
-	fail  map[int]int // by unit: reads that fail from now on
-	short map[int]int // by unit: reads that end early from now on
-	reads map[int]int // by unit: reads begun
+	fail  map[int]int   // by unit: reads that fail from now on
+	short map[int]int   // by unit: reads that end early from now on
+	reads map[int]int   // by unit: reads begun
+	bytes map[int]int64 // by unit: bytes delivered
+
+	flip atomic.Int64 // unit+1 that is found damaged once
 }
 
-func (s *source) Fetch(ctx context.Context, unit int, dst []byte) error {
+func (s *source) Read(ctx context.Context, unit int, dst []byte, off int64) error {
 	s.mu.Lock()
 	if s.reads == nil {
-		s.reads = map[int]int{}
+		s.reads, s.bytes = map[int]int{}, map[int]int64{}
 	}
-	s.reads[unit]++
+	if off == 0 {
+		s.reads[unit]++
+	}
 	fail, short := s.fail[unit] > 0, s.short[unit] > 0
 	if fail {
 		s.fail[unit]--
@@ -48,8 +54,8 @@ func (s *source) Fetch(ctx context.Context, unit int, dst []byte) error {
 		s.short[unit]--
 	}
 	s.mu.Unlock()
-	for i := range dst {
-		dst[i] = 0xee // whatever was there is gone from now on
+	for i := range dst[:cap(dst)] {
+		dst[:cap(dst)][i] = 0xee // whatever was there is gone from now on
 	}
 	if s.delay > 0 {
 		select {
@@ -58,14 +64,29 @@ func (s *source) Fetch(ctx context.Context, unit int, dst []byte) error {
 			return ctx.Err()
 		}
 	}
+	want := content(unit, off+int64(len(dst)))[off:]
 	switch {
 	case fail:
 		return errDisk
 	case short:
-		copy(dst, content(unit, int64(len(dst)/2)))
+		copy(dst, want[:len(dst)/2])
 		return fmt.Errorf("%d of %d bytes: %w", len(dst)/2, len(dst), errDisk)
 	}
-	copy(dst, content(unit, int64(len(dst))))
+	copy(dst, want)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes[unit] += int64(len(dst))
+	return nil
+}
+
+// Check finds flipped bytes and whatever was not read.
+func (s *source) Check(unit int, coded []byte, from, to int64) error {
+	if s.flip.CompareAndSwap(int64(unit)+1, 0) {
+		coded[to-1] ^= 1
+	}
+	if !bytes.Equal(coded[from:to], content(unit, to)[from:]) {
+		return errDisk
+	}
 	return nil
 }
 
@@ -132,17 +153,26 @@ type rig struct {
 	src    *source
 	bind   binder
 	store  *Store[value]
+
+	depth int   // reads at a time; 0 is the default
+	block int64 // bytes of a read; 0 is the default
 }
 
 // newRig opens a store on the plan for in; the ledger allows exactly the
 // budget of the plan.
 func newRig(t testing.TB, in plan.Input, src *source) *rig {
 	t.Helper()
+	return newDeepRig(t, in, src, 0, 0)
+}
+
+// newDeepRig is newRig with so many reads of so many bytes at a time.
+func newDeepRig(t testing.TB, in plan.Input, src *source, depth int, block int64) *rig {
+	t.Helper()
 	p, err := plan.Make(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{p: p, ledger: budget.New(p.Budget), src: src}
+	r := &rig{p: p, ledger: budget.New(p.Budget), src: src, depth: depth, block: block}
 	r.bind.p = &r.p
 	if err := r.open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -151,7 +181,7 @@ func newRig(t testing.TB, in plan.Input, src *source) *rig {
 }
 
 func (r *rig) open(ctx context.Context) (err error) {
-	r.store, err = Open(ctx, Options[value]{Plan: r.p, Ledger: r.ledger, Source: r.src, Binder: r.bind})
+	r.store, err = Open(ctx, Options[value]{Plan: r.p, Ledger: r.ledger, Source: r.src, Binder: r.bind, Depth: r.depth, Block: r.block})
 	return err
 }
 

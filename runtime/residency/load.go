@@ -85,7 +85,7 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 			if err := s.fetch(ctx, i, coded); err != nil {
 				return err
 			}
-			if s.resident[i].value, err = s.o.Binder.Unpack(i, coded, slab.Bytes()); err != nil {
+			if s.resident[i].value, err = s.o.Binder.Unpack(i, s.bindable(coded), slab.Bytes()); err != nil {
 				return s.errorf(i, "unpacking", err)
 			}
 			return nil
@@ -100,7 +100,7 @@ func (s *Store[T]) loadPinned(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.o.Workers)
+	g.SetLimit(max(s.o.Workers, s.o.Depth))
 	for _, i := range s.placed(plan.Pinned) {
 		g.Go(func() error {
 			slab, err := region.Alloc(s.o.Ledger, budget.Coded, int(s.o.Plan.Units[i].CodedBytes), int(s.o.Plan.Slack))
@@ -111,7 +111,7 @@ func (s *Store[T]) loadPinned(ctx context.Context) error {
 			if err := s.fetch(ctx, i, slab.Bytes()); err != nil {
 				return err
 			}
-			if s.resident[i].value, err = s.o.Binder.Bind(i, slab.Bytes()); err != nil {
+			if s.resident[i].value, err = s.o.Binder.Bind(i, s.bindable(slab.Bytes())); err != nil {
 				return s.errorf(i, "binding", err)
 			}
 			return nil
@@ -145,14 +145,33 @@ func (s *Store[T]) alloc(p budget.Purpose, n int64) (*arena.Slab, error) {
 	return slab, err
 }
 
-func (s *Store[T]) fetch(ctx context.Context, unit int, dst []byte) error {
+// fetch reads and checks a whole unit.
+func (s *Store[T]) fetch(ctx context.Context, unit int, coded []byte) error {
+	for i := range s.blocks(len(coded)) {
+		b := s.block(coded, i)
+		if err := s.read(ctx, unit, b); err != nil {
+			return err
+		}
+		if err := s.o.Source.Check(unit, coded, b.off, b.off+int64(len(b.dst))); err != nil {
+			return s.errorf(unit, "reading", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store[T]) read(ctx context.Context, unit int, b block) error {
 	if err := ctx.Err(); err != nil {
 		return s.errorf(unit, "reading", err)
 	}
-	if err := s.o.Source.Fetch(ctx, unit, dst); err != nil {
+	if err := s.o.Source.Read(ctx, unit, b.dst, b.off); err != nil {
 		return s.errorf(unit, "reading", err)
 	}
 	return nil
+}
+
+// bindable is coded with the capacity that a Binder may look at.
+func (s *Store[T]) bindable(coded []byte) []byte {
+	return coded[: len(coded) : len(coded)+int(s.o.Plan.Slack)]
 }
 
 // errorf says which unit failed and in what.

@@ -19,12 +19,16 @@ var (
 	ErrInUse = errors.New("units are still in use")
 )
 
-// Source delivers coded bytes.
+// Source delivers coded bytes. Calls may run at the same time.
 type Source interface {
-	// Fetch fills dst with the coded bytes of a unit; len(dst) is exactly its
-	// CodedBytes. It returns nil only if all of them are there and verified,
-	// and returns soon after ctx ends. Calls may run at the same time.
-	Fetch(ctx context.Context, unit int, dst []byte) error
+	// Read fills dst with the coded bytes of a unit from off on, a multiple of
+	// Options.Block, and returns soon after ctx ends. What lies between length
+	// and capacity of dst may be overwritten.
+	Read(ctx context.Context, unit int, dst []byte, off int64) error
+	// Check verifies what the first to bytes of a unit, in coded, hold beyond
+	// the first from, for which it was called before. A unit for which it has
+	// returned nil up to its last byte is as it was written.
+	Check(unit int, coded []byte, from, to int64) error
 }
 
 // Binder makes values of coded bytes. Its methods are called concurrently, for
@@ -39,18 +43,26 @@ type Binder[T any] interface {
 	Unpack(unit int, coded, dst []byte) (T, error)
 }
 
-// Options is what a Store is made of. All but the last three fields are
-// required.
+// Options is what a Store is made of. The first four fields are required.
 type Options[T any] struct {
 	Plan   plan.Plan      // made with Page = arena.PageSize(), so that sizes agree
 	Ledger *budget.Ledger // pays for every slab
 	Source Source
 	Binder Binder[T]
 
-	Workers   int          // units loaded at a time by Open; 0 is 2; range 1 to 64
+	Workers   int          // units unpacked at a time by Open; 0 is 2; range 1 to 64
+	Depth     int          // reads under way at a time; 0 is DefaultDepth; range 1 to 64
+	Block     int64        // bytes of a read; 0 is DefaultBlock; at least 1
 	HugePages bool         // ask for transparent huge pages; default off
 	Logger    *slog.Logger // read errors and the end of loading; nil is silent
 }
+
+// What is read at once unless Options say otherwise: enough to keep a
+// solid-state disk busy, little enough that a unit is checked while it is read.
+const (
+	DefaultDepth = 4
+	DefaultBlock = 1 << 20
+)
 
 // Validate reports the first field that makes no sense.
 func (o *Options[T]) Validate() error {
@@ -59,6 +71,8 @@ func (o *Options[T]) Validate() error {
 		return errors.New("residency: options lack a ledger, a source or a binder")
 	case o.Workers < 0 || o.Workers > 64:
 		return fmt.Errorf("residency: %d workers, want 1 to 64", o.Workers)
+	case o.Depth < 0 || o.Depth > 64 || o.Block < 0:
+		return fmt.Errorf("residency: %d reads of %d bytes at a time", o.Depth, o.Block)
 	}
 	p := &o.Plan
 	for i, u := range p.Units {

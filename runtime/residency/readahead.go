@@ -1,12 +1,50 @@
 package residency
 
-import "context"
+import (
+	"context"
 
-// readAhead is the store's goroutine: it fills empty slots with the next
-// streamed units, around the loop, until ctx ends.
+	"github.com/lamina-llm/lamina/runtime/arena"
+)
+
+// read is the passage of one streamed unit through a slot.
+type read[T any] struct {
+	pos   int // position in order
+	unit  int
+	slab  *arena.Slab
+	coded []byte // the unit's part of the slot, with all the capacity that there is
+	value T
+	refs  int
+	ready bool
+
+	asked    int64  // bytes whose reading has begun
+	arrived  []bool // by block
+	flight   int    // blocks being read
+	checked  int64  // bytes that are verified
+	checking bool   // somebody verifies or binds
+	err      error  // the first thing that went wrong
+
+	dropped bool               // nobody wants it any more
+	ctx     context.Context    // of its reads
+	cancel  context.CancelFunc // ends ctx
+}
+
+// idle reports whether no goroutine works on r. Called with mu held.
+func (r *read[T]) idle() bool { return r.flight == 0 && !r.checking }
+
+// block is a part of a unit.
+type block struct {
+	index int
+	off   int64
+	dst   []byte
+}
+
+// readAhead is what each of the store's goroutines does: it reads the next block
+// of the next streamed unit, around the loop, until ctx ends. Blocks are begun
+// in order, so that the unit that is wanted first is there first, and units
+// follow each other without a break as long as there are slots.
 func (s *Store[T]) readAhead(ctx context.Context) {
 	for ctx.Err() == nil {
-		r := s.start(ctx)
+		r, b := s.start(ctx)
 		if r == nil {
 			select {
 			case <-s.kick:
@@ -14,61 +52,154 @@ func (s *Store[T]) readAhead(ctx context.Context) {
 			}
 			continue
 		}
-		coded := r.slab.Bytes()[:s.o.Plan.Units[r.unit].CodedBytes]
-		coded = coded[: len(coded) : len(coded)+int(s.o.Plan.Slack)]
-		err := s.fetch(r.ctx, r.unit, coded)
-		if err == nil {
-			if r.value, err = s.o.Binder.Bind(r.unit, coded); err != nil {
-				err = s.errorf(r.unit, "binding", err)
-			}
-		}
-		r.cancel()
-		s.finish(r, err)
+		signal(s.kick) // there may be more for others
+		s.arrive(r, b, s.read(r.ctx, r.unit, b))
 	}
 }
 
-// start moves a slot from empty to reading, or returns nil if there is none or
-// no reason to.
-func (s *Store[T]) start(ctx context.Context) *read[T] {
+// start begins the next block, and if it is the first of its unit, moves a slot
+// from empty to reading. It returns nil if there is no slot, or no reason to.
+func (s *Store[T]) start(ctx context.Context) (*read[T], block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.paused || len(s.free) == 0 {
-		return nil
+	if s.paused {
+		return nil, block{}
+	}
+	if n := len(s.queue); n > 0 {
+		switch r := s.queue[n-1]; {
+		case r.err != nil:
+			return nil, block{}
+		case r.asked < int64(len(r.coded)):
+			return r, s.ask(r)
+		}
+	}
+	if len(s.free) == 0 {
+		return nil, block{}
 	}
 	last := len(s.free) - 1
 	r := &read[T]{pos: s.next, unit: s.order[s.next], slab: s.free[last]}
+	r.coded = r.slab.Bytes()[:s.o.Plan.Units[r.unit].CodedBytes]
+	r.arrived = make([]bool, s.blocks(len(r.coded)))
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	s.free = s.free[:last]
 	s.next = (s.next + 1) % len(s.order)
 	s.queue = append(s.queue, r)
-	return r
+	return r, s.ask(r)
 }
 
-// finish moves the slot from reading to ready, or back to empty if the read
-// has failed or nobody wants it any more.
-func (s *Store[T]) finish(r *read[T], err error) {
+// ask takes the next block of r. Called with mu held.
+func (s *Store[T]) ask(r *read[T]) block {
+	b := s.block(r.coded, int(r.asked/s.o.Block))
+	r.asked += int64(len(b.dst))
+	r.flight++
+	return b
+}
+
+func (s *Store[T]) blocks(n int) int { return int((int64(n) + s.o.Block - 1) / s.o.Block) }
+
+// block returns a part of coded. All but the last end where the next begins.
+func (s *Store[T]) block(coded []byte, i int) block {
+	off := int64(i) * s.o.Block
+	if end := off + s.o.Block; end < int64(len(coded)) {
+		return block{i, off, coded[off:end:end]}
+	}
+	return block{i, off, coded[off:]}
+}
+
+// arrive takes note of a block that was read, or not. Whoever brings the bytes
+// that were missing verifies them, while the others go on reading.
+func (s *Store[T]) arrive(r *read[T], b block, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	r.flight--
+	r.fail(err)
+	if err == nil {
+		r.arrived[b.index] = true
+		s.stats.BytesRead += uint64(len(b.dst))
+	}
+	for !r.checking && r.err == nil && !r.dropped {
+		to := s.prefix(r)
+		if to == r.checked {
+			break
+		}
+		r.checking = true
+		s.mu.Unlock()
+		value, err := s.verify(r, to)
+		s.mu.Lock()
+		r.checking = false
+		r.checked, r.value = to, value
+		r.fail(err)
+	}
+	if r.idle() && (r.err != nil || r.dropped || r.checked == int64(len(r.coded))) {
+		s.finish(r)
+	}
+}
+
+// fail keeps the first error of r and breaks the rest of its reads off. Called
+// with mu held.
+func (r *read[T]) fail(err error) {
+	if err != nil && r.err == nil {
+		r.err = err
+		r.cancel()
+	}
+}
+
+// prefix returns up to where r has arrived without a gap. Called with mu held.
+func (s *Store[T]) prefix(r *read[T]) int64 {
+	i := int(r.checked / s.o.Block) // at the end of the unit that is past the last block, or within it
+	for i < len(r.arrived) && r.arrived[i] {
+		i++
+	}
+	return max(r.checked, min(int64(i)*s.o.Block, int64(len(r.coded))))
+}
+
+// verify checks r up to byte to, and binds it if that is all of it.
+func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
+	if err = s.o.Source.Check(r.unit, r.coded, r.checked, to); err != nil {
+		return value, s.errorf(r.unit, "reading", err)
+	}
+	if to < int64(len(r.coded)) {
+		return value, nil
+	}
+	if value, err = s.o.Binder.Bind(r.unit, s.bindable(r.coded)); err != nil {
+		err = s.errorf(r.unit, "binding", err)
+	}
+	return value, err
+}
+
+// finish moves the slot from reading to ready, or back to empty if the read has
+// failed or nobody wants it any more. Called with mu held, once r is idle.
+func (s *Store[T]) finish(r *read[T]) {
+	r.cancel()
 	s.stats.Reads++
 	switch {
 	case r.dropped:
 		s.free = append(s.free, r.slab)
-	case err != nil:
-		// r is the last of the queue: nothing is read while it is.
-		s.queue = s.queue[:len(s.queue)-1]
-		s.free = append(s.free, r.slab)
-		s.next, s.paused = r.pos, true
-		if s.isClosed() {
-			return
-		}
-		s.stats.Errors++
-		if s.waiting == r.unit {
-			s.failure = err
-		}
-		s.log.Warn("reading ahead failed; the next use tries again", "unit", r.unit, "error", err)
+	case r.err != nil:
+		s.undo(r)
 	default:
 		r.ready = true
-		s.stats.BytesRead += uint64(s.o.Plan.Units[r.unit].CodedBytes)
 	}
+	signal(s.kick)
 	signal(s.progress)
+}
+
+// undo takes a failed read, and what was read behind it, out of the queue. It
+// is read again when somebody asks. Called with mu held.
+func (s *Store[T]) undo(r *read[T]) {
+	for last := len(s.queue) - 1; s.queue[last] != r; last-- {
+		s.drop(s.queue[last])
+		s.queue = s.queue[:last]
+	}
+	s.queue = s.queue[:len(s.queue)-1]
+	s.free = append(s.free, r.slab)
+	s.next, s.paused = r.pos, true
+	if s.isClosed() {
+		return
+	}
+	s.stats.Errors++
+	if s.waiting == r.unit {
+		s.failure = r.err
+	}
+	s.log.Warn("reading ahead failed; the next use tries again", "unit", r.unit, "error", r.err)
 }

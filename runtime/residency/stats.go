@@ -19,8 +19,8 @@ type Stats struct {
 	InUse int `json:"in_use"` // slots acquired
 	Refs  int `json:"refs"`   // acquired and not released, resident units included
 
-	Reads     uint64        `json:"reads"`      // ended while streaming, failed ones included
-	BytesRead uint64        `json:"bytes_read"` // coded bytes of those that succeeded
+	Reads     uint64        `json:"reads"`      // of units, ended while streaming, failed ones included
+	BytesRead uint64        `json:"bytes_read"` // of streamed units, by whatever became of them
 	Errors    uint64        `json:"errors"`     // reads that failed
 	Dropped   uint64        `json:"dropped"`    // reads in vain, because the visitor went elsewhere
 	Hits      uint64        `json:"hits"`       // Acquire found its unit in memory

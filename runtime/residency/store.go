@@ -1,6 +1,7 @@
 package residency
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -34,7 +35,7 @@ type Store[T any] struct {
 
 	mu      sync.Mutex
 	free    []*arena.Slab // empty slots
-	queue   []*read[T]    // reading or ready, in visiting order; only the last can be reading
+	queue   []*read[T]    // reading or ready, in visiting order; of all but the last every block is asked for
 	held    []*read[T]    // in use
 	next    int           // position in order that is read next
 	paused  bool          // a read has failed and nobody has asked since
@@ -51,28 +52,13 @@ type resident[T any] struct {
 	slab  *arena.Slab
 }
 
-// read is the passage of one streamed unit through a slot.
-type read[T any] struct {
-	pos     int // position in order
-	unit    int
-	slab    *arena.Slab
-	value   T
-	refs    int
-	ready   bool
-	dropped bool               // nobody wants it any more
-	ctx     context.Context    // of the Fetch
-	cancel  context.CancelFunc // ends ctx
-}
-
 // Open loads what the plan keeps in memory and starts to read ahead. ctx bounds
 // the loading only. On error nothing stays allocated.
 func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if o.Workers == 0 {
-		o.Workers = 2
-	}
+	o.Workers, o.Depth, o.Block = cmp.Or(o.Workers, 2), cmp.Or(o.Depth, DefaultDepth), cmp.Or(o.Block, DefaultBlock)
 	s := &Store[T]{
 		o: o, log: o.Logger,
 		resident: make([]resident[T], len(o.Plan.Units)),
@@ -102,7 +88,9 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 	run, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	if len(s.order) > 0 {
-		s.wg.Go(func() { s.readAhead(run) })
+		for range o.Depth {
+			s.wg.Go(func() { s.readAhead(run) })
+		}
 	}
 	return s, nil
 }
@@ -240,7 +228,7 @@ func (s *Store[T]) drop(r *read[T]) {
 	s.stats.Dropped++
 	r.dropped = true
 	r.cancel()
-	if r.ready { // else the read-ahead still has the slot
+	if r.ready || r.idle() { // else whoever works on it frees the slot
 		s.free = append(s.free, r.slab)
 	}
 }

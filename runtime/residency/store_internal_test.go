@@ -30,12 +30,12 @@ func layers(n, room int) plan.Input {
 }
 
 // TestSlots runs a script and compares the life of the slots with
-// testdata/slots.txt. Reads take 10 ms; time stands still unless the script
-// waits.
+// testdata/slots.txt. Reads come one at a time and take 10 ms; time stands
+// still unless the script waits.
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &source{delay: 10 * time.Millisecond, fail: map[int]int{}, short: map[int]int{}}
-		r := newRig(t, layers(6, 4), src) // 2 pinned, 4 streamed through 2 slots
+		r := newDeepRig(t, layers(6, 4), src, 1, 0) // 2 pinned, 4 streamed through 2 slots
 		var out strings.Builder
 		held := map[int][]func(){}
 		run := func(format string, args ...any) {
@@ -156,38 +156,123 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// Undisturbed passes read every streamed unit exactly once, in any regime.
+// Undisturbed passes read every streamed unit exactly once, in any regime, to
+// the byte.
 func TestOncePerPass(t *testing.T) {
 	for _, room := range []int{2, 3, 5, 8, 9, 12, 100} {
-		t.Run(fmt.Sprintf("room=%d", room), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newRig(t, layers(9, room), &source{delay: time.Millisecond})
-				const passes = 20
-				for range passes {
-					if err := r.pass(t.Context(), len(r.p.Units), 300*time.Microsecond); err != nil {
-						t.Fatal(err)
-					}
-				}
-				time.Sleep(time.Second)
-				ahead := 0
-				for i, u := range r.p.Units {
-					switch n := r.src.count(i); {
-					case u.Placement != plan.Streamed:
-						if n != 1 {
-							t.Errorf("resident unit %d was read %d times", i, n)
+		for _, block := range []int64{0, 1000} {
+			t.Run(fmt.Sprintf("room=%d,block=%d", room, block), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newDeepRig(t, layers(9, room), &source{delay: time.Millisecond}, 0, block)
+					const passes = 20
+					for range passes {
+						if err := r.pass(t.Context(), len(r.p.Units), 300*time.Microsecond); err != nil {
+							t.Fatal(err)
 						}
-					case n == passes+1:
-						ahead++
-					case n != passes:
-						t.Errorf("streamed unit %d was read %d times in %d passes", i, n, passes)
 					}
-				}
-				st := r.store.Stats()
-				if ahead != r.p.Slots || st.Ready != r.p.Slots || st.Dropped+st.Errors != 0 || st.Hits+st.Waits != passes*9 {
-					t.Errorf("%d read ahead; %+v", ahead, st)
-				}
-				r.close(t)
+					time.Sleep(time.Second)
+					ahead, streamed := 0, int64(0)
+					for i, u := range r.p.Units {
+						n := r.src.count(i)
+						switch {
+						case u.Placement != plan.Streamed:
+							if n != 1 {
+								t.Errorf("resident unit %d was read %d times", i, n)
+							}
+						case n == passes+1:
+							ahead++
+						case n != passes:
+							t.Errorf("streamed unit %d was read %d times in %d passes", i, n, passes)
+						}
+						if got := r.src.bytes[i]; got != int64(n)*u.CodedBytes {
+							t.Errorf("unit %d of %d bytes: %d bytes in %d reads", i, u.CodedBytes, got, n)
+						}
+						if u.Placement == plan.Streamed {
+							streamed += int64(n) * u.CodedBytes
+						}
+					}
+					st := r.store.Stats()
+					if ahead != r.p.Slots || st.Ready != r.p.Slots || st.Dropped+st.Errors != 0 || st.Hits+st.Waits != passes*9 || st.BytesRead != uint64(streamed) {
+						t.Errorf("%d read ahead, %d bytes; %+v", ahead, streamed, st)
+					}
+					r.close(t)
+				})
 			})
+		}
+	}
+}
+
+// The disk is never idle while anything is to be read: units of several blocks,
+// some at a time, take as long as their blocks do, whatever the visitor's pace
+// up to that.
+func TestBusyDisk(t *testing.T) {
+	for _, depth := range []int{1, 2, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			const delay = 10 * time.Millisecond
+			in := layers(6, 3) // all streamed, through three slots
+			in.Slots = 3
+			r := newDeepRig(t, in, &source{delay: delay}, depth, 1024) // four blocks a unit
+			defer r.close(t)
+			if n := r.p.Count(plan.Streamed); n != 6 {
+				t.Fatalf("%d units streamed", n)
+			}
+			start := time.Now()
+			const passes = 10
+			for range passes {
+				if err := r.pass(t.Context(), 6, time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// The last unit is there when all blocks are, and used for a millisecond more.
+			want := passes*6*4/time.Duration(depth)*delay + time.Millisecond
+			if took := time.Since(start); took != want {
+				t.Errorf("depth %d: %v, want %v", depth, took, want)
+			}
+		})
+	}
+}
+
+// A failure in the middle of a unit, or a byte that is wrong, costs that unit
+// and what was read behind it, and is told to who waits for it.
+func TestBlockFails(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			src := &source{delay: time.Millisecond, fail: map[int]int{}}
+			in := layers(6, 3)
+			in.Slots = 3
+			r := newDeepRig(t, in, src, 4, 1024)
+			time.Sleep(time.Second) // units 0 to 2 are ready
+			if damaged {
+				src.flip.Store(3 + 1)
+			} else {
+				src.mu.Lock()
+				src.fail[3] = 2
+				src.mu.Unlock()
+			}
+			if err := r.pass(t.Context(), 3, 10*time.Millisecond); err != nil {
+				t.Fatalf("units read before: %v", err)
+			}
+			// The visitor came to unit 3 after the failure: it is read again.
+			before := r.store.Stats()
+			if before.Errors != 1 {
+				t.Errorf("%+v, want one error", before)
+			}
+			if err := r.pass(t.Context(), 6, 0); err != nil {
+				t.Fatal(err)
+			}
+			src.mu.Lock()
+			src.fail[0] = 1
+			src.mu.Unlock()
+			var err error
+			for range 2 {
+				if err = r.pass(t.Context(), 6, 0); err != nil {
+					break
+				}
+			}
+			if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "unit 0 (layer 0)") {
+				t.Errorf("the visitor was told %v", err)
+			}
+			r.close(t)
 		})
 	}
 }
@@ -326,7 +411,7 @@ func TestSoak(t *testing.T) {
 	for _, room := range []int{2, 4, 6} {
 		synctest.Test(t, func(t *testing.T) {
 			src := &source{delay: 50 * time.Microsecond, fail: map[int]int{}, short: map[int]int{}}
-			r := newRig(t, layers(8, room), src)
+			r := newDeepRig(t, layers(8, room), src, 3, 1500)
 			rnd := rand.New(rand.NewPCG(1, uint64(room)))
 			stop := make(chan struct{})
 			watched := make(chan struct{})
@@ -353,6 +438,7 @@ func TestSoak(t *testing.T) {
 					src.fail[rnd.IntN(8)]++
 					src.short[rnd.IntN(8)]++
 					src.mu.Unlock()
+					src.flip.Store(int64(rnd.IntN(16)))
 				case 1:
 					ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(400))*time.Microsecond)
 				case 2:
