@@ -50,7 +50,7 @@ func showCheckpoint(path string) (*showReport, error) {
 
 // estimate plans the memory for what pack would make of a checkpoint.
 func (c *showCmd) estimate(r *showReport) error {
-	p, err := engine.Estimate(r.Config, c.Bits, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads})
+	p, err := engine.Estimate(r.Config, c.Bits, engine.Options{RAM: int64(c.RAM), Context: c.Context, Threads: c.Threads, KV: engine.KV(c.KV), Serve: true})
 	r.PlanBits = c.Bits
 	switch {
 	case err == nil:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sort"
 
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
@@ -166,7 +168,19 @@ const heapReserve = 8 << 20
 
 // httpReserve is what connections and request bodies may take of a budget, on
 // the Go heap: a thirty-second, within bounds that make sense.
-func httpReserve(limit int64) int64 { return min(max(limit/32, 2<<20), 128<<20) }
+func httpReserve(limit int64) int64 { return min(max(limit/32, httpLeast), httpMost) }
+
+// Bounds of httpReserve.
+const (
+	httpLeast = 2 << 20
+	httpMost  = 128 << 20
+)
+
+// aroundHTTP returns the smallest budget of which n bytes are left beside what
+// httpReserve sets aside.
+func aroundHTTP(n int64) int64 {
+	return n + int64(sort.Search(httpMost, func(k int) bool { return int64(k) >= httpReserve(n+int64(k)) }))
+}
 
 // newDraft reads the headers of f and plans its memory.
 func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
@@ -229,16 +243,60 @@ func (d *draft) grow(s *decode.Size) {
 	}
 }
 
-// choose settles the format of the cache, then the rest.
-func (d *draft) choose(o Options) error {
-	base := processBytes() + d.unread
+// choose settles everything within the draft's limit. Whether it can or not, the
+// plan names the smallest budget that works with everything at its least.
+func (d *draft) choose(o Options) error { return d.chooseAbove(o, processBytes()+d.unread) }
+
+// chooseAbove is choose in a process that takes base bytes already.
+func (d *draft) chooseAbove(o Options, base int64) error {
 	switch o.KV {
-	case KVF16, KVAuto, "":
-		d.format = kv.F16
-	case KVQ8:
-		d.format = kv.Q8
+	case KVF16, KVAuto, KVQ8, "":
 	default:
 		return fmt.Errorf("kv cache %q: want auto, f16 or q8", o.KV)
+	}
+	if o.Context > d.cfg.MaxContext {
+		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
+	}
+	least := *d
+	small := least.least(o, base)
+	if small != nil && !errors.Is(small, plan.ErrTooSmall) {
+		return small
+	}
+	err := d.fitFormat(o, base)
+	if err != nil && small == nil {
+		err = d.least(o, base) // once more, so that the draft model follows
+	}
+	var e *plan.TooSmallError
+	if errors.As(err, &e) {
+		e.MinBudget = least.plan.MinBudget
+	}
+	d.plan.MinBudget = least.plan.MinBudget
+	return err
+}
+
+// leastContext and leastBatch are the fewest tokens of a sequence and of a pass
+// that are chosen without being asked for.
+const (
+	leastContext = 256
+	leastBatch   = 32
+)
+
+// least settles for as little as o allows.
+func (d *draft) least(o Options, base int64) error {
+	d.context = cmp.Or(o.Context, min(leastContext, d.cfg.MaxContext))
+	d.parallel, d.batch = cmp.Or(o.Parallel, 1), cmp.Or(o.BatchTokens, leastBatch)
+	d.format = kv.Q8
+	if o.KV == KVF16 {
+		d.format = kv.F16
+	}
+	return d.make(o, base)
+}
+
+// fitFormat settles the format of the cache, then the rest.
+func (d *draft) fitFormat(o Options, base int64) error {
+	d.format = kv.F16
+	if o.KV == KVQ8 {
+		d.format = kv.Q8
 	}
 	err := d.fit(o, base)
 	if d.format == kv.Q8 || o.KV == KVF16 {
@@ -254,7 +312,7 @@ func (d *draft) choose(o Options) error {
 	small := *d
 	small.format = kv.Q8
 	if e := small.fit(o, base); e != nil {
-		return e // names the smallest budget of all
+		return e
 	}
 	*d = small
 	return nil
@@ -267,12 +325,9 @@ const maxAutoContext = 8192
 // cache takes at most a third of the budget and does not push weights out of
 // memory, or else the shortest useful one.
 func (d *draft) fit(o Options, base int64) error {
-	if o.Context > d.cfg.MaxContext {
-		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
-	}
 	d.batch = o.BatchTokens
 	if d.batch == 0 {
-		for d.batch = 512; d.batch > 32 && d.activations(o.Threads) > d.limit/16; d.batch /= 2 {
+		for d.batch = 512; d.batch > leastBatch && d.activations(o.Threads) > d.limit/16; d.batch /= 2 {
 		}
 	}
 	contexts, parallels := []int{o.Context}, []int{o.Parallel}
@@ -301,9 +356,11 @@ func (d *draft) fit(o Options, base int64) error {
 			}
 		}
 	}
-	for o.Context == 0 && err != nil && d.context > 256 && errors.Is(err, plan.ErrTooSmall) {
-		d.context /= 2
-		d.batch = min(d.batch, 32)
+	for o.Context == 0 && err != nil && d.context > leastContext && errors.Is(err, plan.ErrTooSmall) {
+		d.context = max(d.context/2, leastContext)
+		if o.BatchTokens == 0 {
+			d.batch = min(d.batch, leastBatch)
+		}
 		err = d.make(o, base)
 	}
 	return err
@@ -342,12 +399,27 @@ func (d *draft) make(o Options, base int64) error {
 		})
 		if p, err := plan.Make(with); err == nil && p.Regime != plan.C {
 			d.plan, d.embed = p, true
+			d.restate(o)
 			return nil
 		}
 	}
 	var err error
 	d.plan, err = plan.Make(in)
+	d.restate(o)
 	return err
+}
+
+// restate corrects the budgets that the plan names: at each of them HTTP would
+// have its share of that budget, not of the present one.
+func (d *draft) restate(o Options) {
+	if !o.Serve {
+		return
+	}
+	for _, b := range []*int64{&d.plan.MinBudget, &d.plan.ResidentBudget, &d.plan.UnpackedBudget} {
+		if *b > 0 {
+			*b = aroundHTTP(*b - httpReserve(d.limit))
+		}
+	}
 }
 
 func (d *draft) geometry() kv.Geometry {
