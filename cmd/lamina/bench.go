@@ -4,5 +4,6 @@ package main
 type benchCmd struct {
 	Codec     benchCodecCmd     `cmd:"" help:"Measure rate, distortion and kernel speed of the native codec."`
 	Model     benchModelCmd     `cmd:"" help:"Measure prompt and generation speed of a .lamina file."`
+	Stream    benchStreamCmd    `cmd:"" help:"Measure how close streaming comes to what disk and decoding allow."`
 	Speculate benchSpeculateCmd `cmd:"" help:"Measure what speculation is worth on prompts of several kinds."`
 }

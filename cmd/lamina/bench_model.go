@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"time"
@@ -64,6 +63,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	defer spareProcessors(&o)()
 	o.Parallel, o.Coded = c.Batch, c.Coded
 	ctx, stop := a.untilSignal()
 	defer stop()
@@ -75,11 +75,8 @@ func (c *benchModelCmd) Run(a *app) error {
 	defer m.Close()
 	p := m.Plan()
 	r := benchModelReport{
-		Path: c.File, Threads: c.Threads, Repetitions: c.Repetitions, Regime: p.Regime.String(), Plan: p.Title(),
+		Path: c.File, Threads: o.Threads, Repetitions: c.Repetitions, Regime: p.Regime.String(), Plan: p.Title(),
 		Prompt: c.Prompt, Gen: c.Gen, Batch: c.Batch, Load: time.Since(start).Seconds(),
-	}
-	if r.Threads == 0 {
-		r.Threads = runtime.GOMAXPROCS(0)
 	}
 	stopProfile, err := profile(c.CPUProfile)
 	if err != nil {

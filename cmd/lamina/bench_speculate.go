@@ -76,6 +76,7 @@ func (c *benchSpeculateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	defer spareProcessors(&o)()
 	o.Parallel, o.Draft = 1, c.Draft
 	ctx, stop := a.untilSignal()
 	defer stop()

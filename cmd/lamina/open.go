@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/lamina-llm/lamina/internal/builtin"
@@ -30,6 +31,22 @@ func (f *runtimeFlags) options(a *app, command string) (engine.Options, error) {
 	}
 	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, KV: engine.KV(f.KV), Logger: a.log}, nil
 }
+
+// spareProcessors gives Go more processors than workers, which keep theirs busy
+// for whole passes: for connections that have something to say, and for the
+// goroutines that read ahead, which sleep in the kernel most of the time. The
+// operating system lets them in at once. It settles the number of workers and
+// returns what puts the old number back.
+func spareProcessors(o *engine.Options) (restore func()) {
+	if o.Threads == 0 {
+		o.Threads = runtime.GOMAXPROCS(0)
+	}
+	before := runtime.GOMAXPROCS(max(o.Threads+spare, runtime.GOMAXPROCS(0)))
+	return func() { runtime.GOMAXPROCS(before) }
+}
+
+// spare is one for connections and some for reads.
+const spare = 3
 
 // speculateFlag is the flag of the commands that answer requests.
 type speculateFlag struct {

@@ -74,6 +74,7 @@ func (c *runCmd) Run(a *app) (err error) {
 			return err
 		}
 	}
+	defer spareProcessors(&o)()
 	o.Parallel, o.Speculate = 1, engine.Speculation(c.Speculate)
 	ctx, stop := a.untilSignal()
 	defer stop()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -51,13 +50,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 	}
 	o.Parallel, o.Queue, o.Speculate = c.Parallel, c.Queue, engine.Speculation(c.Speculate)
 	o.NoPrefixCache, o.Serve = !c.Prefix, true
-	// Workers keep their processors busy for whole passes. With one more than
-	// workers, the scheduler has a place for a connection that has something to
-	// say, and the operating system lets it in at once.
-	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
-	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(o.Threads+1, runtime.GOMAXPROCS(0))))
+	defer spareProcessors(&o)()
 	drain, abort, stop := a.twoSignals()
 	defer stop()
 	// The port first: whether it is free should not take a model to find out.

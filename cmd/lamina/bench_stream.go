@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lamina-llm/lamina/internal/engine"
+	"github.com/lamina-llm/lamina/runtime/budget"
+)
+
+type benchStreamCmd struct {
+	File        string      `arg:"" placeholder:"FILE" help:"The .lamina file."`
+	RAM         budget.Size `required:"" placeholder:"SIZE" help:"Memory of the process while weights are streamed: too little for all of them."`
+	Gen         int         `short:"n" default:"8" placeholder:"N" help:"Tokens of each run."`
+	Threads     int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
+	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Rounds; the medians count."`
+	JSON        bool        `help:"Print JSON."`
+}
+
+type benchStreamReport struct {
+	Path        string  `json:"path"`
+	Threads     int     `json:"threads"`
+	Repetitions int     `json:"repetitions"`
+	Plan        string  `json:"plan"`
+	PerPass     int64   `json:"streamed_bytes_per_pass"`
+	Disk        float64 `json:"disk_bytes_per_s"`    // of the same reads with nothing to compute
+	DiskPass    float64 `json:"disk_pass_seconds"`   // that they take for one pass
+	DecodePass  float64 `json:"decode_pass_seconds"` // with all coded bytes in memory
+	Pass        float64 `json:"pass_seconds"`        // streamed
+	Rate        float64 `json:"bytes_per_s"`         // read while streaming
+	Ratio       float64 `json:"ratio"`               // the slower of disk and decoding to what was achieved; median of the rounds
+}
+
+// Run compares passes over streamed weights with what bounds them: the disk
+// alone and the decoding alone, in turns.
+func (c *benchStreamCmd) Run(a *app) (err error) {
+	if c.Gen < 1 || c.Repetitions < 1 {
+		return usage("bench", "-n %d -r %d: want 1 or more", c.Gen, c.Repetitions)
+	}
+	flags := runtimeFlags{RAM: c.RAM, Context: c.Gen + 1, Threads: c.Threads, KV: string(engine.KVF16)}
+	o, err := flags.options(a, "bench")
+	if err != nil {
+		return err
+	}
+	defer spareProcessors(&o)()
+	o.Parallel = 1
+	ctx, stop := a.untilSignal()
+	defer stop()
+	streamed, err := openModel(ctx, c.File, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, streamed.Close()) }()
+	p := streamed.Plan()
+	if p.PerPass == 0 {
+		return usage("bench", "--ram %s: nothing is streamed; less than %s is wanted", budget.FormatSize(int64(c.RAM)), budget.FormatSize(p.ResidentBudget))
+	}
+	o.RAM, o.Coded = 0, true
+	coded, err := openModel(ctx, c.File, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, coded.Close()) }()
+	r := benchStreamReport{Path: c.File, Threads: o.Threads, Repetitions: c.Repetitions, Plan: p.Title(), PerPass: p.PerPass}
+	var disk, decode, pass, ratio []float64
+	for i := range c.Repetitions + 1 {
+		d, err := diskPasses(ctx, streamed, c.Gen)
+		if err != nil {
+			return fmt.Errorf("bench: disk: %w", err)
+		}
+		var t [2]float64
+		for k, m := range []*engine.Model{coded, streamed} {
+			took, err := benchGen(ctx, m, c.Gen, 1)
+			if err != nil {
+				return fmt.Errorf("bench: generate: %w", err)
+			}
+			t[k] = took.Seconds() / float64(c.Gen)
+		}
+		if i > 0 { // the first one warms up
+			disk, decode, pass = append(disk, d), append(decode, t[0]), append(pass, t[1])
+			ratio = append(ratio, max(d, t[0])/t[1])
+		}
+	}
+	r.DiskPass, r.DecodePass, r.Pass, r.Ratio = median(disk), median(decode), median(pass), median(ratio)
+	r.Disk, r.Rate = float64(p.PerPass)/r.DiskPass, float64(p.PerPass)/r.Pass
+	if c.JSON {
+		return a.json(r)
+	}
+	a.printf("%s, %d threads, median of %d\n%s\n", r.Path, r.Threads, r.Repetitions, r.Plan)
+	ms := func(s float64) string { return fmt.Sprintf("%.1f", 1000*s) }
+	table(a.out, [][]string{
+		{"", "ms a pass", "GB/s"},
+		{"disk alone", ms(r.DiskPass), fmt.Sprintf("%.2f", r.Disk/1e9)},
+		{"decoding alone", ms(r.DecodePass), ""},
+		{"streaming", ms(r.Pass), fmt.Sprintf("%.2f", r.Rate/1e9)},
+	}, 0)
+	a.printf("%.2f of the slower of the two\n", r.Ratio)
+	return nil
+}
+
+// diskPasses returns the seconds that the disk alone takes for what one pass of m
+// streams, the mean of n.
+func diskPasses(ctx context.Context, m *engine.Model, n int) (float64, error) {
+	var sum time.Duration
+	for range n {
+		_, took, err := m.ReadStreamed(ctx)
+		if err != nil {
+			return 0, err
+		}
+		sum += took
+	}
+	return sum.Seconds() / float64(n), nil
+}

@@ -1,0 +1,347 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sort"
+
+	"github.com/lamina-llm/lamina/decode"
+	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/loader"
+	"github.com/lamina-llm/lamina/model/kv"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/arena"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
+)
+
+// draft is a model of which everything is known and nothing is loaded.
+type draft struct {
+	cfg      llama.Config
+	units    []unit
+	norm     []float32
+	unread   int64       // bytes that the process will take besides, but does not yet
+	sizes    []plan.Unit // of units: layers, head, and what follows
+	work     decode.Size // for every batch
+	size     decode.Size // for the chosen batch
+	context  int
+	parallel int
+	batch    int
+	format   kv.Format
+	limit    int64
+	embed    bool // an untied embedding is one of the plan's units
+	fixed    []plan.Amount
+	plan     plan.Plan
+
+	second *draft        // of the model that drafts for this one
+	file   *loader.Model // of such a model
+}
+
+// heapReserve is what the Go heap may grow by while serving: requests, the
+// collector's headroom, goroutines.
+const heapReserve = 8 << 20
+
+// httpReserve is what connections and request bodies may take of a budget, on
+// the Go heap: a thirty-second, within bounds that make sense.
+func httpReserve(limit int64) int64 { return min(max(limit/32, httpLeast), httpMost) }
+
+// Bounds of httpReserve.
+const (
+	httpLeast = 2 << 20
+	httpMost  = 128 << 20
+)
+
+// aroundHTTP returns the smallest budget of which n bytes are left beside what
+// httpReserve sets aside.
+func aroundHTTP(n int64) int64 {
+	return n + int64(sort.Search(httpMost, func(k int) bool { return int64(k) >= httpReserve(n+int64(k)) }))
+}
+
+// newDraft reads the headers of f and plans its memory.
+func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
+	raw, err := f.Section("config")
+	if err != nil {
+		return nil, err
+	}
+	d := &draft{}
+	if d.cfg, err = llama.ParseConfig(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	if d.units, d.norm, err = readUnits(ctx, f, d.cfg); err != nil {
+		return nil, err
+	}
+	if d.limit = o.RAM; d.limit == 0 {
+		d.limit = budget.DetectLimit().Bytes
+	}
+	d.measure(f)
+	if o.Draft != "" {
+		if d.second, err = newSecond(ctx, o.Draft, f, d.cfg); err != nil {
+			return nil, err
+		}
+		d.second.grow(&d.work)
+	}
+	if err := d.choose(o); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// close closes the file of the draft model, if there is one.
+func (d *draft) close() error {
+	if d.second == nil {
+		return nil
+	}
+	return d.second.file.Close()
+}
+
+// measure sums up what the plan must know of the units of f.
+func (d *draft) measure(f *loader.Model) {
+	for i := range min(len(d.units), len(f.Units())) {
+		d.sizes = append(d.sizes, plan.Unit{
+			Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(),
+		})
+	}
+	d.grow(&d.work)
+}
+
+// grow raises s so that it serves d's operators.
+func (d *draft) grow(s *decode.Size) {
+	for i := range d.units {
+		for k := range d.units[i].parts {
+			s.Grow(d.units[i].parts[k].Matrix)
+		}
+		for _, op := range d.units[i].ops {
+			if op.factors != nil {
+				s.GrowFactored(op.factors)
+			}
+		}
+	}
+}
+
+// choose settles everything within the draft's limit. Whether it can or not, the
+// plan names the smallest budget that works with everything at its least.
+func (d *draft) choose(o Options) error { return d.chooseAbove(o, processBytes()+d.unread) }
+
+// chooseAbove is choose in a process that takes base bytes already.
+func (d *draft) chooseAbove(o Options, base int64) error {
+	switch o.KV {
+	case KVF16, KVAuto, KVQ8, "":
+	default:
+		return fmt.Errorf("kv cache %q: want auto, f16 or q8", o.KV)
+	}
+	if o.Context > d.cfg.MaxContext {
+		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
+	}
+	least := *d
+	small := least.least(o, base)
+	if small != nil && !errors.Is(small, plan.ErrTooSmall) {
+		return small
+	}
+	err := d.fitFormat(o, base)
+	if err != nil && small == nil {
+		err = d.least(o, base) // once more, so that the draft model follows
+	}
+	var e *plan.TooSmallError
+	if errors.As(err, &e) {
+		e.MinBudget = least.plan.MinBudget
+	}
+	d.plan.MinBudget = least.plan.MinBudget
+	return err
+}
+
+// leastContext and leastBatch are the fewest tokens of a sequence and of a pass
+// that are chosen without being asked for.
+const (
+	leastContext = 256
+	leastBatch   = 32
+)
+
+// least settles for as little as o allows.
+func (d *draft) least(o Options, base int64) error {
+	d.context = cmp.Or(o.Context, min(leastContext, d.cfg.MaxContext))
+	d.parallel, d.batch = cmp.Or(o.Parallel, 1), cmp.Or(o.BatchTokens, leastBatch)
+	d.format = kv.Q8
+	if o.KV == KVF16 {
+		d.format = kv.F16
+	}
+	return d.make(o, base)
+}
+
+// fitFormat settles the format of the cache, then the rest.
+func (d *draft) fitFormat(o Options, base int64) error {
+	d.format = kv.F16
+	if o.KV == KVQ8 {
+		d.format = kv.Q8
+	}
+	err := d.fit(o, base)
+	if d.format == kv.Q8 || o.KV == KVF16 {
+		return err
+	}
+	full := o.Context
+	if full == 0 {
+		full = min(d.cfg.MaxContext, maxAutoContext)
+	}
+	if err == nil && d.plan.Regime != plan.C && d.context == full || err != nil && !errors.Is(err, plan.ErrTooSmall) {
+		return err
+	}
+	small := *d
+	small.format = kv.Q8
+	if e := small.fit(o, base); e != nil {
+		return e
+	}
+	*d = small
+	return nil
+}
+
+// maxAutoContext is the longest context that is chosen without being asked for.
+const maxAutoContext = 8192
+
+// fit settles context, batch and placement: the longest context whose KV
+// cache takes at most a third of the budget and does not push weights out of
+// memory, or else the shortest useful one.
+func (d *draft) fit(o Options, base int64) error {
+	d.batch = o.BatchTokens
+	if d.batch == 0 {
+		for d.batch = 512; d.batch > leastBatch && d.activations(o.Threads) > d.limit/16; d.batch /= 2 {
+		}
+	}
+	contexts, parallels := []int{o.Context}, []int{o.Parallel}
+	if o.Context == 0 {
+		contexts = nil
+		for c := min(d.cfg.MaxContext, maxAutoContext); ; c /= 2 {
+			contexts = append(contexts, c)
+			if c <= 1024 {
+				break
+			}
+		}
+	}
+	if o.Parallel == 0 {
+		parallels = []int{4, 2, 1}
+	}
+	var err error
+	for i, c := range contexts {
+		for j, p := range parallels {
+			d.context, d.parallel = c, p
+			last := i == len(contexts)-1 && j == len(parallels)-1
+			if d.kvBytes() > d.limit/3 && !last {
+				continue
+			}
+			if err = d.make(o, base); err == nil && (d.plan.Regime != plan.C || last) {
+				return nil
+			}
+		}
+	}
+	for o.Context == 0 && err != nil && d.context > leastContext && errors.Is(err, plan.ErrTooSmall) {
+		d.context = max(d.context/2, leastContext)
+		if o.BatchTokens == 0 {
+			d.batch = min(d.batch, leastBatch)
+		}
+		err = d.make(o, base)
+	}
+	return err
+}
+
+// make plans the memory for the chosen context and batch.
+func (d *draft) make(o Options, base int64) error {
+	d.fixed = []plan.Amount{
+		{Purpose: budget.Binary, Bytes: base}, {Purpose: budget.GoHeap, Bytes: heapReserve},
+		{Purpose: budget.KV, Bytes: arena.Footprint(d.kvBytes(), 0)},
+		{Purpose: budget.Activations, Bytes: d.activations(o.Threads)},
+	}
+	if o.Serve {
+		d.fixed = append(d.fixed, plan.Amount{Purpose: budget.HTTP, Bytes: httpReserve(d.limit)})
+	}
+	if s := d.second; s != nil {
+		d.fixed = append(d.fixed, plan.Amount{Purpose: budget.KV, Bytes: arena.Footprint(s.kvBytes(), 0)},
+			plan.Amount{Purpose: budget.Coded, Bytes: s.plan.Total})
+	}
+	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
+	for i := range d.cfg.Layers + 1 {
+		u := d.sizes[i]
+		u.Streamable = true
+		if o.Coded {
+			u.UnpackedBytes = 0
+		}
+		in.Units = append(in.Units, u)
+	}
+	d.embed = false
+	if !d.cfg.Tied {
+		// A resident embedding is worth having only where nothing is streamed for it.
+		e := d.cfg.Layers + 1
+		with := in
+		with.Units = append(with.Units[:len(with.Units):len(with.Units)], plan.Unit{
+			Name: d.sizes[e].Name, CodedBytes: d.sizes[e].CodedBytes, Streamable: false,
+		})
+		if p, err := plan.Make(with); err == nil && p.Regime != plan.C {
+			d.plan, d.embed = p, true
+			d.restate(o)
+			return nil
+		}
+	}
+	var err error
+	d.plan, err = plan.Make(in)
+	d.restate(o)
+	return err
+}
+
+// restate corrects the budgets that the plan names: at each of them HTTP would
+// have its share of that budget, not of the present one.
+func (d *draft) restate(o Options) {
+	if !o.Serve {
+		return
+	}
+	for _, b := range []*int64{&d.plan.MinBudget, &d.plan.ResidentBudget, &d.plan.UnpackedBudget} {
+		if *b > 0 {
+			*b = aroundHTTP(*b - httpReserve(d.limit))
+		}
+	}
+}
+
+func (d *draft) geometry() kv.Geometry {
+	return kv.Geometry{Layers: d.cfg.Layers, KVHeads: d.cfg.KVHeads, HeadDim: d.cfg.HeadDim, PageTokens: kv.DefaultPageTokens, Format: d.format}
+}
+
+func (d *draft) kvBytes() int64 {
+	g := d.geometry()
+	return int64(d.parallel) * int64(g.Pages(d.context)) * g.PageBytes()
+}
+
+func (d *draft) llamaOptions() llama.Options {
+	return llama.Options{MaxBatchTokens: d.batch, MaxContext: max(d.context, 1), LogitRows: d.logitRows()}
+}
+
+// logitRows is how many rows of logits are computed at a time: what fits the
+// memory that a layer needs anyway, since a large head is read, or decoded, once
+// for all of them.
+func (d *draft) logitRows() int {
+	layer := d.batch * max(d.cfg.QKV()+d.cfg.Heads*d.cfg.HeadDim, 3*d.cfg.Intermediate)
+	return min(max(8, layer/d.cfg.Vocab), 64, d.batch)
+}
+
+// activations is the work memory of the forward pass and the operators.
+func (d *draft) activations(threads int) int64 {
+	d.size = d.work
+	d.size.Batch = d.batch
+	c := d.context
+	d.context = max(c, 1)
+	n := arena.Footprint(llama.ScratchBytes(d.cfg, d.llamaOptions()), 0)
+	d.context = c
+	if s := d.second; s != nil {
+		s.follow(d)
+		n += arena.Footprint(llama.ScratchBytes(s.cfg, s.llamaOptions()), 0)
+	}
+	return n + d.size.Bytes(threads)
+}
+
+// processBytes is what the process occupies already: program, runtime,
+// tokenizer, side information. Of the program it counts what serving needs.
+func processBytes() int64 {
+	debug.FreeOSMemory()
+	if budget.TrimProgram() > 0 {
+		return budget.RSS() + programReserve
+	}
+	return budget.RSS()
+}

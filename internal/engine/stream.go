@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lamina-llm/lamina/runtime/arena"
+	"github.com/lamina-llm/lamina/runtime/budget"
+	"github.com/lamina-llm/lamina/runtime/plan"
+	"github.com/lamina-llm/lamina/runtime/residency"
+)
+
+// ReadStreamed reads what one pass streams, in the same order and blocks and as
+// many at a time as the read-ahead does, with nothing to check, to compute or to
+// wait for: it shows what the disk gives. It returns the bytes and how long they
+// took. Its buffers are no part of the model's budget. Nothing may be running.
+func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) {
+	type block struct {
+		unit int
+		off  int64
+		n    int64
+	}
+	var blocks []block
+	var total int64
+	for i, u := range m.plan.Units {
+		if u.Placement != plan.Streamed {
+			continue
+		}
+		total += u.CodedBytes
+		for off := int64(0); off < u.CodedBytes; off += residency.DefaultBlock {
+			blocks = append(blocks, block{i, off, min(residency.DefaultBlock, u.CodedBytes-off)})
+		}
+	}
+	next := make(chan block)
+	buffers := budget.New(residency.DefaultDepth * residency.DefaultBlock)
+	g, ctx := errgroup.WithContext(ctx)
+	start := time.Now()
+	g.Go(func() error {
+		defer close(next)
+		for _, b := range blocks {
+			select {
+			case next <- b:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	for range residency.DefaultDepth {
+		g.Go(func() error {
+			buf, err := arena.Alloc(buffers, budget.Other, residency.DefaultBlock, 0)
+			if err != nil {
+				return err
+			}
+			defer buf.Free()
+			for b := range next {
+				if err := m.file.Read(ctx, b.unit, buf.Bytes()[:b.n], b.off); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return total, time.Since(start), err
+}
