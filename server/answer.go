@@ -24,7 +24,9 @@ type piece struct {
 	text   string
 	tokens []model.TokenInfo // kept only if the format wants them
 	finish model.FinishReason
-	offset *offsets
+	// stopped says more than finish where a deadline has ended it; else empty.
+	stopped string
+	offset  *offsets
 }
 
 // envelope is the outside of every answer and chunk.
@@ -69,6 +71,7 @@ type progress struct {
 type choice struct {
 	held   []model.TokenInfo // prompt tokens, shown with the first generated one
 	begun  bool              // a piece has been made
+	done   bool              // it has its finish reason
 	offset offsets
 	count  int // generated tokens
 	usage  *model.Usage
@@ -86,6 +89,7 @@ func (p *progress) add(index int, ev model.Event) (piece, bool) {
 	if ev.Usage != nil {
 		ch.usage = ev.Usage
 	}
+	ch.done = ev.Finish != ""
 	if !ev.Prompt {
 		ch.count += len(ev.Tokens)
 	}
@@ -107,6 +111,16 @@ func (p *progress) add(index int, ev model.Event) (piece, bool) {
 		}
 	}
 	return out, out.text != "" || len(out.tokens) > 0 || out.finish != ""
+}
+
+// spoke says whether any choice has shown something.
+func (p *progress) spoke() bool {
+	for i := range p.choices {
+		if p.choices[i].begun {
+			return true
+		}
+	}
+	return false
 }
 
 // usage sums up: a prompt counts once, however many choices it has.

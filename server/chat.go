@@ -204,6 +204,7 @@ type chatChoice struct {
 	Delta        *chatDelta    `json:"delta,omitempty"`
 	Logprobs     *chatLogprobs `json:"logprobs"`
 	FinishReason *string       `json:"finish_reason"`
+	StopReason   *string       `json:"stop_reason,omitempty"`
 }
 
 type chatAnswer struct {
@@ -242,7 +243,7 @@ func (f *chatFormat) opening(index int) any {
 func (f *chatFormat) whole(p *piece) any {
 	return chatChoice{
 		Index: p.index, Message: &chatAnswer{Role: "assistant", Content: p.text},
-		Logprobs: f.tokens(p), FinishReason: finish(p.finish),
+		Logprobs: f.tokens(p), FinishReason: finish(p.finish), StopReason: optional(p.stopped),
 	}
 }
 
@@ -254,7 +255,7 @@ func (f *chatFormat) chunks(p *piece) []any {
 		out = append(out, chatChoice{Index: p.index, Delta: &chatDelta{Content: &p.text}, Logprobs: f.tokens(p)})
 	}
 	if p.finish != "" {
-		out = append(out, chatChoice{Index: p.index, Delta: &chatDelta{}, FinishReason: finish(p.finish)})
+		out = append(out, chatChoice{Index: p.index, Delta: &chatDelta{}, FinishReason: finish(p.finish), StopReason: optional(p.stopped)})
 	}
 	return out
 }

@@ -146,6 +146,7 @@ type completionChoice struct {
 	Index        int             `json:"index"`
 	Logprobs     *legacyLogprobs `json:"logprobs"`
 	FinishReason *string         `json:"finish_reason"`
+	StopReason   *string         `json:"stop_reason,omitempty"`
 }
 
 // completionFormat renders /v1/completions answers.
@@ -160,7 +161,7 @@ func (f *completionFormat) opening(int) any    { return nil }
 func (f *completionFormat) whole(p *piece) any { return f.chunks(p)[0] }
 func (f *completionFormat) wantsTokens() bool  { return f.logprobs }
 func (f *completionFormat) chunks(p *piece) []any {
-	c := completionChoice{Text: p.text, Index: p.index, FinishReason: finish(p.finish)}
+	c := completionChoice{Text: p.text, Index: p.index, FinishReason: finish(p.finish), StopReason: optional(p.stopped)}
 	if f.logprobs {
 		c.Logprobs = legacy(f.text, p.tokens, p.offset)
 	}

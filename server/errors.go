@@ -102,9 +102,7 @@ func toAPI(err error) *apiError {
 		e.retry = 5
 		return e
 	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded):
-		e := newError(fasthttp.StatusGatewayTimeout, typeServer, "timeout", "The request took longer than the server allows.")
-		e.noRetry = true
-		return e
+		return tooLate()
 	case errors.Is(err, errGone), errors.Is(err, context.Canceled):
 		return newError(statusGone, typeServer, "cancelled", "The client went away.")
 	}

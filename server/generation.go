@@ -35,6 +35,7 @@ type generation struct {
 	events chan tagged // closed when all choices have ended; err is set then
 	err    error
 
+	cut   bool        // a deadline has ended it, and what there was is the answer
 	last  []time.Time // per choice, when its latest token came
 	end   func()      // stops watcher and timer, gives back the place in flight
 	ended sync.Once
@@ -50,7 +51,7 @@ func (s *Server) generate(c *call, id string, conn net.Conn, end func()) *genera
 	g.ctx, g.cancel = context.WithCancelCause(s.base)
 	unwatch := watch(conn, func() { g.cancel(errGone) })
 	timer := func() bool { return true }
-	if d := s.o.RequestTimeout; d > 0 {
+	if d := c.timeout; d > 0 {
 		timer = time.AfterFunc(d, func() { g.cancel(errTimeout) }).Stop
 	}
 	g.end = func() { timer(); unwatch(); end() }
@@ -135,6 +136,9 @@ func (g *generation) close() {
 		attrs := []any{"id", g.id, "choices", len(g.call.jobs), "stream", g.call.stream,
 			"prompt_tokens", u.PromptTokens, "tokens", u.CompletionTokens, "took", took}
 		switch e := g.err; {
+		case g.cut || errors.Is(e, errTimeout):
+			g.s.m.late.Inc()
+			g.s.log.Info("deadline passed", attrs...)
 		case e == nil:
 			g.s.log.Info("generated", attrs...)
 		case errors.Is(e, errGone) || errors.Is(e, context.Canceled):
@@ -152,14 +156,20 @@ func (g *generation) close() {
 func (g *generation) collect() ([]byte, *apiError) {
 	whole := make([]piece, len(g.call.jobs))
 	texts := make([]strings.Builder, len(whole))
+	show := func(p *piece) {
+		w := &whole[p.index]
+		w.index, w.offset, w.finish, w.stopped = p.index, p.offset, p.finish, p.stopped
+		texts[p.index].WriteString(p.text)
+		w.tokens = append(w.tokens, p.tokens...)
+	}
 	for t := range g.events {
 		g.observe(t)
 		if p, ok := g.add(t.index, t.Event); ok {
-			w := &whole[t.index]
-			w.index, w.offset, w.finish = p.index, p.offset, p.finish
-			texts[t.index].WriteString(p.text)
-			w.tokens = append(w.tokens, p.tokens...)
+			show(&p)
 		}
+	}
+	for _, p := range g.late() {
+		show(&p)
 	}
 	if g.err != nil {
 		return nil, toAPI(g.err)

@@ -132,6 +132,7 @@ type choice struct {
 	Message      struct{ Role, Content string }
 	Delta        struct{ Role, Content string }
 	FinishReason string `json:"finish_reason"`
+	StopReason   string `json:"stop_reason"`
 	Logprobs     json.RawMessage
 }
 

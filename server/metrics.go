@@ -21,6 +21,7 @@ type metrics struct {
 	genTokens    prometheus.Counter
 	panics       prometheus.Counter
 	gone         prometheus.Counter
+	late         prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -47,9 +48,10 @@ func newMetrics() *metrics {
 		genTokens:    counter("generation_tokens_total", "Tokens generated."),
 		panics:       counter("panics_total", "Panics turned into a failed request."),
 		gone:         counter("clients_gone_total", "Generation requests whose client did not wait for the answer."),
+		late:         counter("deadlines_passed_total", "Generation requests whose deadline passed before they were done."),
 	}
 	m.registry.MustRegister(m.requests, m.inflight, m.ttft, m.perToken, m.duration,
-		m.promptTokens, m.genTokens, m.panics, m.gone)
+		m.promptTokens, m.genTokens, m.panics, m.gone, m.late)
 	return m
 }
 

@@ -86,7 +86,8 @@ type Options struct {
 	ReadTimeout    time.Duration // to read one request; default 30 s
 	IdleTimeout    time.Duration // keep-alive; default 75 s
 	WriteTimeout   time.Duration // for each write to a client; default 30 s
-	RequestTimeout time.Duration // for one answer; default none
+	RequestTimeout time.Duration // the most that one answer may take; default: no limit
+	DefaultTimeout time.Duration // the same for requests that name no timeout; default RequestTimeout
 	PingInterval   time.Duration // silence before a stream's comment line; default 10 s
 
 	Plan     func() any          // memory plan, shown as JSON at /v1/lamina/plan; nil is no such route

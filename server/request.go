@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"strconv"
+	"time"
 
 	"github.com/lamina-llm/lamina/model"
 )
@@ -26,6 +27,7 @@ type common struct {
 	LogitBias         map[string]float64 `json:"logit_bias"`
 	IgnoreEOS         bool               `json:"ignore_eos"`
 	Stream            bool               `json:"stream"`
+	Timeout           *float64           `json:"timeout"`
 	StreamOptions     *struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -45,6 +47,7 @@ type call struct {
 	stream       bool
 	includeUsage bool
 	format       format
+	timeout      time.Duration // for the whole answer; 0 is none
 
 	n       int             // choices per prompt; choice i belongs to prompt i/n
 	prompts [][]int32       // token ids
@@ -126,10 +129,14 @@ func (s *Server) newCall(c *common, f format, promptParam string, prompts [][]in
 	if e != nil {
 		return nil, e
 	}
+	timeout, e := s.timeout(c)
+	if e != nil {
+		return nil, e
+	}
 	k := &call{
 		id: f.prefix() + randomHex(), model: c.Model, created: s.now().Unix(), fingerprint: s.o.Fingerprint,
 		stream: c.Stream, includeUsage: c.Stream && c.StreamOptions != nil && c.StreamOptions.IncludeUsage,
-		format: f, n: int(n), prompts: prompts, echo: echo,
+		format: f, timeout: timeout, n: int(n), prompts: prompts, echo: echo,
 	}
 	if k.model == "" {
 		k.model = s.o.Models[0]

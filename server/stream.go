@@ -47,16 +47,6 @@ func (st *stream) prime() *apiError {
 	return nil
 }
 
-// spoke says whether any choice has shown something.
-func (st *stream) spoke() bool {
-	for i := range st.choices {
-		if st.choices[i].begun {
-			return true
-		}
-	}
-	return false
-}
-
 // Read implements io.Reader. It blocks for at most the ping interval. Every
 // Read that returns gives the write that follows it its own deadline, so that
 // a client that stops reading is dropped while a long answer is not.
@@ -104,9 +94,7 @@ func (st *stream) fill() {
 		}
 		st.observe(t)
 		if p, ok := st.add(t.index, t.Event); ok {
-			for _, c := range st.call.format.chunks(&p) {
-				st.chunk(c)
-			}
+			st.show(&p)
 		}
 	case <-st.silent.C:
 		st.buf.WriteString(": ping\n\n")
@@ -119,6 +107,9 @@ func (st *stream) fill() {
 // finish writes the end of the stream.
 func (st *stream) finish() {
 	st.over = true
+	for _, p := range st.late() {
+		st.show(&p)
+	}
 	switch {
 	case st.err == nil:
 		if st.call.includeUsage {
@@ -133,6 +124,13 @@ func (st *stream) finish() {
 		st.data(toAPI(st.err).body())
 	}
 	st.data([]byte("[DONE]"))
+}
+
+// show writes a piece.
+func (st *stream) show(p *piece) {
+	for _, c := range st.call.format.chunks(p) {
+		st.chunk(c)
+	}
 }
 
 // chunk writes one choice in its envelope. With include_usage every chunk but

@@ -272,10 +272,6 @@ func TestShutdownFirst(t *testing.T) {
 }
 
 func TestRequestTimeout(t *testing.T) {
-	hang := func(ctx context.Context, yield func(model.Event, error) bool) {
-		<-ctx.Done()
-		yield(model.Event{}, ctx.Err())
-	}
 	r := scripted(t, hang, func(o *server.Options) { o.RequestTimeout = 100 * time.Millisecond })
 	for _, body := range []string{`{"prompt":"x"}`, `{"prompt":"x","stream":true}`} {
 		resp := r.do("POST", completions, body)

@@ -30,7 +30,8 @@ type serveCmd struct {
 	APIKey         []string      `name:"api-key" env:"LAMINA_API_KEY" placeholder:"KEY" help:"Key that clients must send; may be repeated. Default: no authentication."`
 	CORSOrigin     []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origin that browsers may call from, * for any; may be repeated. Default: none."`
 	MaxTokens      int           `placeholder:"N" help:"Default of max_tokens; 0 is 16 for completions and what fits for chat."`
-	RequestTimeout time.Duration `placeholder:"DURATION" help:"Longest time for one answer, such as 10m; default: none."`
+	RequestTimeout time.Duration `placeholder:"DURATION" help:"Longest time for one answer, such as 10m, queueing included; default: no limit."`
+	DefaultTimeout time.Duration `placeholder:"DURATION" help:"The same for requests that name no timeout; default: --request-timeout."`
 	DrainTimeout   time.Duration `default:"30s" placeholder:"DURATION" help:"Time that running requests have to finish after SIGTERM or Ctrl-C; a second signal ends it."`
 }
 
@@ -45,6 +46,8 @@ func (c *serveCmd) Run(a *app) (err error) {
 		return usage("serve", "--parallel %d: want 0 or more", c.Parallel)
 	case c.Queue < 1:
 		return usage("serve", "--queue %d: want 1 or more", c.Queue)
+	case c.RequestTimeout < 0 || c.DefaultTimeout < 0:
+		return usage("serve", "--request-timeout %v --default-timeout %v: want 0 or more", c.RequestTimeout, c.DefaultTimeout)
 	case c.MaxTokens < 0:
 		return usage("serve", "--max-tokens %d: want 0 or more", c.MaxTokens)
 	}
@@ -103,7 +106,7 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 	o := server.Options{
 		Models: []string{c.id(m)}, Version: buildVersion(), Fingerprint: "lamina-" + buildVersion(),
 		Context: m.Context(), Sampling: m.Sampling(), MaxTokens: c.MaxTokens,
-		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout,
+		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout, DefaultTimeout: c.DefaultTimeout,
 		Plan: func() any { return e.PlanReport() }, Gatherer: metrics, Logger: a.log,
 	}
 	o.MaxConns, o.MaxBody = connections(m.HTTPBytes(), m.Context())

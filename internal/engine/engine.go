@@ -42,6 +42,13 @@ type Engine struct {
 
 // Start runs an engine on m, which it owns until Close.
 func Start(m *Model, o Options) *Engine {
+	e := newEngine(m, o)
+	go e.loop()
+	return e
+}
+
+// newEngine returns an engine whose loop does not run yet.
+func newEngine(m *Model, o Options) *Engine {
 	ctx, stop := context.WithCancel(context.Background())
 	e := &Engine{m: m, opt: o.withDefaults(), ctx: ctx, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), hist: newHistograms()}
 	e.stats.started = time.Now()
@@ -49,7 +56,6 @@ func Start(m *Model, o Options) *Engine {
 	if m.second != nil {
 		e.spec.newDrafter = func(r model.Request) drafter { return newModelDrafter(ctx, m.second, r) }
 	}
-	go e.loop()
 	return e
 }
 
