@@ -2,6 +2,7 @@ package pack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -36,11 +37,14 @@ const (
 )
 
 // calibrate runs the source model over the calibration text and gives every
-// matrix the Gram matrix of its inputs and the costs of its outputs.
+// matrix the Gram matrix of its inputs and the costs of its outputs. If all these
+// are more than may be held, there are several passes, each for a part of the
+// matrices, and what is done is parked.
 func (p *packer) calibrate(ctx context.Context) error {
 	c, cal := p.cfg, p.opt.Calibrate
-	if need := int64(c.Layers)*(2*triangleBytes(c.Hidden)+triangleBytes(c.Heads*c.HeadDim)+triangleBytes(c.Intermediate)) + 2*triangleBytes(c.Hidden); need > maxGrams {
-		return fmt.Errorf("pack: calibrating this model takes %d MiB of statistics, at most %d MiB are held; pack without calibration", need>>20, maxGrams>>20)
+	parts, err := groups(c, p.opt.Statistics)
+	if err != nil {
+		return fmt.Errorf("pack: calibrate: %w", err)
 	}
 	span := min(window, c.MaxContext)
 	pool := workers(p.opt.Workers)
@@ -52,19 +56,21 @@ func (p *packer) calibrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
-	s := newStatistics(c, pool, span)
-	for first := 0; first < len(cal.Tokens); first += span {
-		part := cal.Tokens[first:min(first+span, len(cal.Tokens))]
-		s.window(first, len(part))
-		if err := m.Run(ctx, part, s.loss, s); err != nil {
+	for pass, part := range parts {
+		s := newStatistics(c, pool, span, part)
+		for first := 0; first < len(cal.Tokens); first += span {
+			ids := cal.Tokens[first:min(first+span, len(cal.Tokens))]
+			s.window(first, len(ids))
+			if err := m.RunTo(ctx, part.lowest, ids, s.loss, s); err != nil {
+				return fmt.Errorf("pack: calibrate: %w", err)
+			}
+			p.opt.Progress(Progress{"calibrate", cal.Name, int64(pass*len(cal.Tokens) + first + len(ids)), int64(len(parts) * len(cal.Tokens))})
+		}
+		if err := s.finish(p.mats, p.park); err != nil {
 			return fmt.Errorf("pack: calibrate: %w", err)
 		}
-		p.opt.Progress(Progress{"calibrate", cal.Name, int64(first + len(part)), int64(len(cal.Tokens))})
+		debug.FreeOSMemory() // before the next group, or what comes after the model, is allocated
 	}
-	s.finish(p.mats)
-	// The model is garbage now, and the next large blocks are made at once: without
-	// a collection the heap would grow to twice of what is in use.
-	debug.FreeOSMemory()
 	return nil
 }
 
@@ -74,13 +80,13 @@ type statistics struct {
 	pool    model.Pool
 	scratch []float32
 	scaled  []float32
-	linear  [][fisher.Kinds]*moments
-	head    *moments  // inputs of the head
-	embed   *moments  // gradients of embedding rows
-	often   []float64 // per token, its expected number
-	unsure  []float64 // per token, the variance of that
-	first   int       // token of the text that the window starts at
-	gamma   []float32 // per token of the window, what errors of its logits cost
+	linear  [][fisher.Kinds]*moments // nil where others are asked for
+	head    *moments                 // inputs of the head; nil likewise
+	embed   *moments                 // gradients of embedding rows; nil likewise
+	often   []float64                // per token, its expected number
+	unsure  []float64                // per token, the variance of that
+	first   int                      // token of the text that the window starts at
+	gamma   []float32                // per token of the window, what errors of its logits cost
 	tokens  float64
 }
 
@@ -91,18 +97,22 @@ type moments struct {
 	cost   []float64 // per output, sum of squared gradients
 }
 
-func newStatistics(c llama.Config, pool model.Pool, span int) *statistics {
+func newStatistics(c llama.Config, pool model.Pool, span int, part *group) *statistics {
 	width := max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim)
 	s := &statistics{
 		config: c, pool: pool, scratch: make([]float32, span*width), scaled: make([]float32, span*width),
 		linear: make([][fisher.Kinds]*moments, c.Layers),
 		often:  make([]float64, c.Vocab), unsure: make([]float64, c.Vocab), gamma: make([]float32, span),
-		head: &moments{gram: newTriangle(c.Hidden)}, embed: &moments{gram: newTriangle(c.Hidden)},
 	}
 	for i := range s.linear {
 		for k, d := range [fisher.Kinds][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}} {
-			s.linear[i][k] = &moments{gram: newTriangle(d[1]), cost: make([]float64, d[0])}
+			if part.linear[i][k] {
+				s.linear[i][k] = &moments{gram: newTriangle(d[1]), cost: make([]float64, d[0])}
+			}
 		}
+	}
+	if part.ends {
+		s.head, s.embed = &moments{gram: newTriangle(c.Hidden)}, &moments{gram: newTriangle(c.Hidden)}
 	}
 	return s
 }
@@ -145,6 +155,9 @@ func uniform(i uint64) float64 {
 // Linear implements fisher.Sink.
 func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {
 	m := s.linear[layer][kind]
+	if m == nil {
+		return
+	}
 	rows := len(dy) / n
 	gamma := make([]float32, n)
 	mean := float32(0)
@@ -178,25 +191,44 @@ func (s *statistics) add(m *moments, x, weight []float32, n int) {
 }
 
 // Head implements fisher.Sink.
-func (s *statistics) Head(x, _ []float32, n int) { s.add(s.head, x, s.gamma, n) }
+func (s *statistics) Head(x, _ []float32, n int) {
+	if s.head != nil {
+		s.add(s.head, x, s.gamma, n)
+	}
+}
 
 // Embedding implements fisher.Sink.
 func (s *statistics) Embedding(_ []int32, dx []float32) {
+	if s.embed == nil {
+		return
+	}
 	n := len(dx) / s.config.Hidden
 	s.embed.gram.add(dx, n, s.pool, s.scratch)
 	s.embed.weight += float64(n)
 }
 
-// finish hands the statistics to the matrices.
-func (s *statistics) finish(mats []*matrix) {
+// finish hands the statistics to the matrices, parked if there is a park.
+func (s *statistics) finish(mats []*matrix, k *park) error {
+	give := func(m *matrix, gram *triangle, cost []float64) error {
+		m.gram, m.cost = gram, cost
+		return k.put(gram)
+	}
 	for i := range s.linear {
 		for k, m := range s.linear[i] {
+			if m == nil {
+				continue
+			}
 			m.gram.scale(1 / max(m.weight, 1e-30))
 			for r := range m.cost {
 				m.cost[r] /= s.tokens
 			}
-			mats[1+4*i+k].gram, mats[1+4*i+k].cost = m.gram, m.cost
+			if err := give(mats[1+4*i+k], m.gram, m.cost); err != nil {
+				return err
+			}
 		}
+	}
+	if s.embed == nil {
+		return nil
 	}
 	// Rows of the embedding are tokens: an error in one costs what the token's
 	// share in inputs (expected, not counted: a text is short) and predictions is.
@@ -214,9 +246,7 @@ func (s *statistics) finish(mats []*matrix) {
 	embed := mats[0]
 	if !s.config.Tied {
 		head := mats[len(mats)-1]
-		embed.gram, embed.cost = s.embed.gram, costIn
-		head.gram, head.cost = s.head.gram, costOut
-		return
+		return errors.Join(give(embed, s.embed.gram, costIn), give(head, s.head.gram, costOut))
 	}
 	both := s.head.gram
 	total := shareIn*in + shareOut*out
@@ -225,7 +255,7 @@ func (s *statistics) finish(mats []*matrix) {
 	for v := range costIn {
 		costIn[v] = (costIn[v]*in + costOut[v]*out) / total
 	}
-	embed.gram, embed.cost = both, costIn
+	return give(embed, both, costIn)
 }
 
 // workers is a pool that starts its goroutines anew for each loop.

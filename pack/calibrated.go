@@ -26,7 +26,7 @@ func (p *packer) plan(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			if m.gram != nil {
-				if err := p.planMatrix(m); err != nil {
+				if err := p.planParked(ctx, m); err != nil {
 					return fmt.Errorf("pack: %s: %w", m.name, err)
 				}
 				if p.opt.dense() {
@@ -60,6 +60,28 @@ func (p *packer) plan(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// planParked is planMatrix for a Gram matrix that may be parked: the factor
+// takes its place.
+func (p *packer) planParked(ctx context.Context, m *matrix) error {
+	at := m.gram.place
+	if at == nil {
+		return p.planMatrix(m)
+	}
+	done, err := at.park.work(ctx, 2*4*m.gram.elements())
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := m.gram.load(); err != nil {
+		return err
+	}
+	if err := p.planMatrix(m); err != nil {
+		return err
+	}
+	m.feedback.a.place = at
+	return m.feedback.a.park()
 }
 
 // planMatrix readies error feedback for m.
@@ -155,6 +177,11 @@ var feedbackLoops = sync.Pool{New: func() any { return new(feedbackLoop) }}
 // encodeFeedback quantises m with error feedback and codes it.
 func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*coded, error) {
 	f := m.feedback
+	release, err := f.a.hold(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	fit, err := f.fit(p.opt.Mode, step, rateThin, 2)
 	for planes := 0; err == nil; planes++ {
 		// All of the sample may need more planes than a part of it.

@@ -84,7 +84,7 @@ func newFeedback(g *triangle, pool model.Pool) (*feedback, error) {
 // rows sets the scales of the rows that f is for: log2 of the scale of each at a
 // step of one. The rows are to be observed then.
 func (f *feedback) rows(want []float64) {
-	f.want, f.size, f.group = want, make([]float64, len(want)), make([]float64, len(f.a.left))
+	f.want, f.size, f.group = want, make([]float64, len(want)), make([]float64, f.a.tiles())
 	f.ids, f.sample = nil, nil
 }
 

@@ -11,22 +11,41 @@ import (
 // by row, then the diagonal tile does. First it holds the Gram matrix of a
 // layer input, later what error feedback needs.
 type triangle struct {
-	n    int
-	left [][]float32 // tile t: height x 64 t
-	diag [][]float32 // tile t: height x height
+	n     int
+	left  [][]float32 // tile t: height x 64 t
+	diag  [][]float32 // tile t: height x height
+	place *place      // where it is parked; nil if nowhere
 }
 
 func newTriangle(n int) *triangle {
 	g := &triangle{n: n}
-	for at := 0; at < n; at += tile.Lanes {
-		h := min(tile.Lanes, n-at)
-		g.left = append(g.left, make([]float32, h*at))
-		g.diag = append(g.diag, make([]float32, h*h))
-	}
+	g.allocate()
 	return g
 }
 
-// triangleBytes returns the memory of a triangle.
+// allocate gives g its elements, all 0.
+func (g *triangle) allocate() {
+	g.left, g.diag = nil, nil
+	for at := 0; at < g.n; at += tile.Lanes {
+		h := min(tile.Lanes, g.n-at)
+		g.left = append(g.left, make([]float32, h*at))
+		g.diag = append(g.diag, make([]float32, h*h))
+	}
+}
+
+// elements returns how many elements g has when it is in memory.
+func (g *triangle) elements() (n int64) {
+	for t := range g.tiles() {
+		h := g.height(t)
+		n += int64(h) * int64(t*tile.Lanes+h)
+	}
+	return n
+}
+
+// tiles returns the number of row tiles.
+func (g *triangle) tiles() int { return (g.n + tile.Lanes - 1) / tile.Lanes }
+
+// triangleBytes returns the memory of a triangle, about.
 func triangleBytes(n int) int64 { return 2 * int64(n) * int64(n+tile.Lanes) }
 
 // height returns the rows of tile t.

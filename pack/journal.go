@@ -3,6 +3,7 @@ package pack
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -279,6 +280,10 @@ func (j *journal) saveStatistics(mats []*matrix) (err error) {
 	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
 	var buf []byte
 	for _, m := range mats {
+		release, err := m.gram.hold(context.Background())
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
 		for _, v := range m.gram.slices() {
 			buf = buf[:0]
 			for _, x := range v {
@@ -286,6 +291,7 @@ func (j *journal) saveStatistics(mats []*matrix) (err error) {
 			}
 			_, _ = w.Write(buf) // Flush returns the first error
 		}
+		release()
 		buf = buf[:0]
 		for _, x := range m.cost {
 			buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(x))
@@ -301,9 +307,9 @@ func (j *journal) saveStatistics(mats []*matrix) (err error) {
 	return os.Rename(path+".partial", path)
 }
 
-// loadStatistics gives the matrices what saveStatistics kept; ok is false if
-// there is nothing whole.
-func (j *journal) loadStatistics(mats []*matrix) (ok bool) {
+// loadStatistics gives the matrices what saveStatistics kept, parked if there is
+// a park; ok is false if there is nothing whole.
+func (j *journal) loadStatistics(mats []*matrix, k *park) (ok bool) {
 	f, err := os.Open(filepath.Join(j.dir, journalStatistics))
 	if err != nil {
 		return false
@@ -326,6 +332,9 @@ func (j *journal) loadStatistics(mats []*matrix) (ok bool) {
 			for k, b := 0, take(4*len(v)); k < len(v); k++ {
 				v[k] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*k:]))
 			}
+		}
+		if err == nil {
+			err = k.put(grams[i])
 		}
 		for k, b := 0, take(8*m.rows); k < m.rows; k++ {
 			costs[i][k] = math.Float64frombits(binary.LittleEndian.Uint64(b[8*k:]))

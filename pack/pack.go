@@ -46,6 +46,12 @@ type Options struct {
 	// Calibrate turns error feedback on; nil packs without data.
 	Calibrate *Calibration
 
+	// Statistics bounds the bytes of calibration's Gram matrices, and of what
+	// becomes of them, that are held at a time; 0 is 1 GiB. If all take more, they are
+	// gathered in several passes over the text and kept in a temporary file beside
+	// the output. The file that is packed does not depend on it.
+	Statistics int64
+
 	// Transform of the inputs of the layers' matrices; for dense matrices of the
 	// native codec. "" is NoTransform.
 	Transform Transformation
@@ -172,6 +178,7 @@ type packer struct {
 	imports *importedPlanes
 	from    source.Provenance
 	journal *journal // nil keeps nothing
+	park    *park    // nil holds all statistics
 }
 
 // newPacker lists what there is to do; o is valid.
@@ -181,6 +188,9 @@ func newPacker(src *source.Source, o Options) (p *packer, err error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
+	}
+	if o.Statistics <= 0 {
+		o.Statistics = maxGrams
 	}
 	p = &packer{src: src, cfg: src.Config(), opt: o}
 	for _, t := range src.Tensors() {
@@ -214,7 +224,13 @@ func Run(ctx context.Context, src *source.Source, path string, o Options) (*Repo
 		}
 		defer p.journal.close()
 	}
-	if o.Calibrate != nil && (p.journal == nil || !p.journal.loadStatistics(p.mats)) {
+	if o.Calibrate != nil {
+		if err := p.openPark(path); err != nil {
+			return nil, fmt.Errorf("pack: calibrate: %w", err)
+		}
+		defer p.park.close()
+	}
+	if o.Calibrate != nil && (p.journal == nil || !p.journal.loadStatistics(p.mats, p.park)) {
 		if err := p.writeText(ctx); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -41,6 +42,11 @@ func (f *coderFit) groupCoders(group int) []*quant.Coder { return f.coders[f.pla
 // thin-th column of the sample and refitting the tables.
 func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
 	if m.feedback != nil {
+		release, err := m.feedback.a.hold(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		defer release()
 		return m.feedback.fit(mode, step, thin, turns)
 	}
 	var best *coderFit

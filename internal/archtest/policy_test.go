@@ -119,10 +119,11 @@ const outside = `
 	github.com/gpustack/gguf-parser-go < weights/gguf;
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;
-	gonum.org/v1/gonum/... < lowrank, pack;
+	gonum.org/v1/gonum/... < lowrank;
 	gonum.org/v1/plot/... < pack/report, bench/plot;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
 	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/codecs, internal/lowrankbench, pack, server, cmd/lamina;
+	golang.org/x/sync/semaphore < pack;
 	golang.org/x/sys/unix, golang.org/x/sys/windows
 	< weights, runtime/arena, runtime/budget, internal/hub, server, cmd/lamina;
 `

@@ -172,6 +172,12 @@ func (m *Model) Forward(ctx context.Context, ids []int32, each func(t int, logit
 
 // Run runs a window forward and backward.
 func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) error {
+	return m.RunTo(ctx, 0, ids, loss, sink)
+}
+
+// RunTo is Run whose way back ends with layer lowest, 0 to the number of layers;
+// the embedding comes after layer 0.
+func (m *Model) RunTo(ctx context.Context, lowest int, ids []int32, loss Loss, sink Sink) error {
 	if err := m.forward(ctx, ids); err != nil {
 		return err
 	}
@@ -195,7 +201,7 @@ func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) erro
 	sink.Head(m.normed[:n*h], m.dh[:n*h], n)
 	clear(m.dx[:n*h])
 	m.normBack(m.dx, m.dh, x, norm, n)
-	for i := c.Layers - 1; i >= 0; i-- {
+	for i := c.Layers - 1; i >= lowest; i-- {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
@@ -205,7 +211,9 @@ func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) erro
 		}
 		m.backward(i, l, n, sink)
 	}
-	sink.Embedding(ids, m.dx[:n*h])
+	if lowest == 0 {
+		sink.Embedding(ids, m.dx[:n*h])
+	}
 	return nil
 }
 
