@@ -20,7 +20,7 @@ type benchModelCmd struct {
 	Prompt      int         `short:"p" default:"512" placeholder:"N" help:"Tokens of the prompt; 0 leaves that part out."`
 	Gen         int         `short:"n" default:"128" placeholder:"N" help:"Tokens to generate; 0 leaves that part out."`
 	Threads     int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
-	KV          string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
+	KV          string      `name:"kv" default:"q16" enum:"auto,q16,f16,q8" placeholder:"FORMAT" help:"Key-value cache: q16, q8 or auto."`
 	Batch       int         `short:"b" default:"1" placeholder:"N" help:"Sequences to generate for at once; above 1 it is compared with one, in turns."`
 	Repetitions int         `short:"r" default:"3" placeholder:"N" help:"Repetitions; the median counts."`
 	RAM         budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`

@@ -39,7 +39,7 @@ func (c *benchStreamCmd) Run(a *app) (err error) {
 	if c.Gen < 1 || c.Repetitions < 1 {
 		return usage("bench", "-n %d -r %d: want 1 or more", c.Gen, c.Repetitions)
 	}
-	flags := runtimeFlags{RAM: c.RAM, Context: c.Gen + 1, Threads: c.Threads, KV: string(engine.KVF16)}
+	flags := runtimeFlags{RAM: c.RAM, Context: c.Gen + 1, Threads: c.Threads, KV: string(engine.KVQ16)}
 	o, err := flags.options(a, "bench")
 	if err != nil {
 		return err

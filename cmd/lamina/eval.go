@@ -26,7 +26,7 @@ type evalCmd struct {
 	Window    int         `placeholder:"N" help:"Tokens per window, each of which starts afresh, and the most tokens of a question; default: 512, or what the model was trained for."`
 	RAM       budget.Size `placeholder:"SIZE" help:"Memory that the whole process may take."`
 	Threads   int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
-	KV        string      `name:"kv" default:"f16" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 or auto."`
+	KV        string      `name:"kv" default:"q16" enum:"auto,q16,f16,q8" placeholder:"FORMAT" help:"Key-value cache: q16, q8 or auto."`
 	JSON      bool        `help:"Print JSON."`
 
 	atMost bool // a text may be shorter than Tokens

@@ -46,7 +46,7 @@ func (c *evalCmd) open(ctx context.Context, a *app) (m *evaluated, err error) {
 	}
 	o.Parallel = 1
 	own, beside := o, o
-	beside.KV = engine.KVF16 // what is measured is the model's own cache
+	beside.KV = engine.KVQ16 // what is measured is the model's own cache
 	var need, limit int64
 	if c.Reference != "" {
 		if need, err = engine.ReferenceBytes(c.Reference, beside); err != nil {

@@ -29,13 +29,13 @@ func TestServeTruncated(t *testing.T) {
 	}
 	ram := int64(256 << 20)
 	for range 2 { // what is set aside besides weights depends on the budget
-		p, err := engine.Plan(context.Background(), path, engine.Options{RAM: ram, Context: 256, Parallel: 1, KV: engine.KVF16, Serve: true})
+		p, err := engine.Plan(context.Background(), path, engine.Options{RAM: ram, Context: 256, Parallel: 1, KV: engine.KVQ16, Serve: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ram = p.MinBudget + 2<<20
 	}
-	s := serve(t, path, "--ram", fmt.Sprint(ram), "--context", "256", "--parallel", "1", "--kv", "f16", "--no-prefix-cache")
+	s := serve(t, path, "--ram", fmt.Sprint(ram), "--context", "256", "--parallel", "1", "--kv", "q16", "--no-prefix-cache")
 	if !strings.Contains(s.out.String(), "regime C") {
 		t.Fatalf("nothing is streamed:\n%s", s.out.String())
 	}

@@ -103,7 +103,7 @@ func (c *lowrankCmd) point(ctx context.Context, a *app, src *source.Source, path
 	}
 	e := evalCmd{
 		Path: path, Text: []string{c.Text}, Reference: c.Source, Tokens: c.Tokens, Window: min(c.Window, src.Config().MaxContext),
-		KV: string(engine.KVF16), Threads: c.Threads,
+		KV: string(engine.KVQ16), Threads: c.Threads,
 	}
 	m, err := e.measure(ctx, a, "eval")
 	if err != nil {

@@ -18,7 +18,7 @@ type runtimeFlags struct {
 	RAM     budget.Size `placeholder:"SIZE" env:"LAMINA_RAM" help:"Memory that the whole process may take, such as 80MiB; default: what the machine and its control group allow."`
 	Context int         `placeholder:"N" help:"Tokens of prompt and answer together; default: what the model and the memory allow."`
 	Threads int         `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
-	KV      string      `name:"kv" default:"auto" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache: f16, q8 (half the memory) or auto, which is f16 unless that would stream weights or shorten the context."`
+	KV      string      `name:"kv" default:"auto" enum:"auto,q16,f16,q8" placeholder:"FORMAT" help:"Key-value cache: q16, q8 (half the memory) or auto, which is q16 unless that would stream weights or shorten the context."`
 }
 
 // options turns the flags into those of an engine.

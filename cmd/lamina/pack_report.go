@@ -105,7 +105,7 @@ func (c *reportFlags) points(ctx context.Context, a *app, packed *packCmd, p *re
 			}
 			continue
 		}
-		e := evalCmd{Path: path, Text: []string{c.Measure}, Reference: packed.Source, Tokens: c.First, atMost: true, KV: string(engine.KVF16), Threads: packed.Threads}
+		e := evalCmd{Path: path, Text: []string{c.Measure}, Reference: packed.Source, Tokens: c.First, atMost: true, KV: string(engine.KVQ16), Threads: packed.Threads}
 		m, err := e.measure(ctx, a, "measure")
 		if err != nil {
 			return err

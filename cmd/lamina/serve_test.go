@@ -127,7 +127,7 @@ func TestServe(t *testing.T) {
 	}{
 		{nil, []string{"storyteller-22m: 12 layers, vocabulary 8192, context ", "/v1/completions ", `"model":"storyteller-22m"`}},
 		{[]string{fixture(t, "tiny.lamina"), "--model-name", "it's", "--ram", "1GiB", "--context", "100"},
-			[]string{"it's: 2 layers, vocabulary 264, context 100, cache f16\n", "/v1/chat/completions ", "budget                      1 GiB"}},
+			[]string{"it's: 2 layers, vocabulary 264, context 100, cache q16\n", "/v1/chat/completions ", "budget                      1 GiB"}},
 	} {
 		s := serve(t, c.args...)
 		for _, want := range append(c.want, "regime ", "least budget", "listening on http://127.0.0.1:") {

@@ -46,7 +46,7 @@ func TestServeVVC(t *testing.T) {
 	src, path := filepath.Join(dir, "wide"), filepath.Join(dir, "wide.lamina")
 	writeCheckpointOf(t, src, 6, 1024)
 	ok(t, "pack", src, "-o", path, "--codec", "vvc", "--qp", "24")
-	args := []string{path, "--model-name", "m", "--context", "128", "--parallel", "1", "--kv", "f16", "--no-prefix-cache", "--ram"}
+	args := []string{path, "--model-name", "m", "--context", "128", "--parallel", "1", "--kv", "q16", "--no-prefix-cache", "--ram"}
 	prompts := []string{"the", "it rained, and then", "42 über 42"}
 	texts := func(s *serving) (all []string) {
 		for _, p := range prompts {
@@ -65,7 +65,7 @@ func TestServeVVC(t *testing.T) {
 	}
 	want := texts(ample)
 
-	p, err := engine.Plan(context.Background(), path, engine.Options{RAM: 256 << 20, Context: 128, Parallel: 1, KV: engine.KVF16, Serve: true})
+	p, err := engine.Plan(context.Background(), path, engine.Options{RAM: 256 << 20, Context: 128, Parallel: 1, KV: engine.KVQ16, Serve: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ type showCmd struct {
 	RAM     budget.Size `placeholder:"SIZE" help:"Plan the memory for this much of it; default: what the machine allows."`
 	Context int         `placeholder:"N" help:"Plan for this many tokens of context; default: what the model and the memory allow."`
 	Threads int         `help:"Plan for this many threads; 0 is one per processor."`
-	KV      string      `name:"kv" default:"auto" enum:"auto,f16,q8" placeholder:"FORMAT" help:"Key-value cache that the memory plan is for: f16, q8 or auto."`
+	KV      string      `name:"kv" default:"auto" enum:"auto,q16,f16,q8" placeholder:"FORMAT" help:"Key-value cache that the memory plan is for: q16, q8 or auto."`
 	JSON    bool        `help:"Print JSON."`
 }
 

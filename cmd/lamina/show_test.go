@@ -27,7 +27,7 @@ func TestShow(t *testing.T) {
 	if r.Format != "lamina" || r.Bytes != st.Size() || r.Weights != src.Weights || math.Abs(r.Bits-float64(8*r.Bytes)/float64(r.Weights)) > 1e-9 {
 		t.Errorf("%s, %d bytes, %d weights, %v bits; the source has %d weights", r.Format, r.Bytes, r.Weights, r.Bits, src.Weights)
 	}
-	if want := int64(1000 * 2 * 2 * tinyLayers * tinyKV * tinyHeadDim); r.KV != want || src.KV != want {
+	if want := int64(1000 * 2 * tinyLayers * tinyKV * (2*tinyHeadDim + 4)); r.KV != want || src.KV != want {
 		t.Errorf("KV cache of %d and %d bytes, want %d", r.KV, src.KV, want)
 	}
 	if len(r.Tensors) != 2+6*tinyLayers || !r.Chat || len(r.Sections) < 4 || len(r.Provenance) == 0 {
@@ -58,7 +58,7 @@ func TestShowText(t *testing.T) {
 	text := ok(t, "show", fixture(t, "tiny.lamina"))
 	for _, want := range []string{
 		" weights in ", " bits per weight\n", "  packed from tiny, data-free, scalar, on 20", "  2 layers, hidden 96, intermediate 320, 3 heads of 32 with 1 for keys and values\n",
-		"  vocabulary 264, tied output head, context 256, with chat template\n", "  KV cache: 250 KiB per 1,000 tokens\n",
+		"  vocabulary 264, tied output head, context 256, with chat template\n", "  KV cache: 265.6 KiB per 1,000 tokens\n",
 		"\nembed                  264 x 96  rans1 scalar, 1 class, 1 raw  ", "\nnorm                     1 x 96  f32 ", "\nsection tokenizer ", "\nregime A: ", "least budget",
 	} {
 		if !strings.Contains(text, want) {

@@ -74,7 +74,7 @@ func draftFile(t *testing.T, power float64, tokenizer func([]byte) []byte) strin
 func openDrafted(t *testing.T, draft string, regime plan.Regime) *Model {
 	t.Helper()
 	r, size, name := builtin.Model()
-	o := Options{Context: 256, Parallel: 3, BatchTokens: 64, Threads: 2, KV: KVF16, Draft: draft, NoPrefixCache: true}
+	o := Options{Context: 256, Parallel: 3, BatchTokens: 64, Threads: 2, KV: KVQ16, Draft: draft, NoPrefixCache: true}
 	if regime == plan.C {
 		o.RAM = 24 << 20
 	}

@@ -128,7 +128,7 @@ const opening = "Once upon a time there was a little girl who lived"
 // weights, with streamed weights, and with another number of workers, for each
 // format of the cache.
 func TestRegimes(t *testing.T) {
-	formats := []engine.KV{engine.KVF16, engine.KVQ8}
+	formats := []engine.KV{engine.KVQ16, engine.KVQ8}
 	if testing.Short() {
 		formats = formats[:1]
 	}
@@ -177,16 +177,16 @@ func testRegimes(t *testing.T, format engine.KV) {
 	}
 }
 
-// TestAutoKV finds f16 where there is room, q8 where f16 would stream weights,
+// TestAutoKV finds q16 where there is room, q8 where q16 would stream weights,
 // and more room for weights then.
 func TestAutoKV(t *testing.T) {
 	o := engine.Options{Context: 512, Parallel: 4, BatchTokens: 32, Threads: 2}
-	if m := openWithin(t, o, func(plan.Plan) int64 { return 8 << 30 }); m.KVFormat() != kv.F16 {
+	if m := openWithin(t, o, func(plan.Plan) int64 { return 8 << 30 }); m.KVFormat() != kv.Q16 {
 		t.Errorf("with 8 GiB the cache is %v", m.KVFormat())
 	}
 	m := openWithin(t, o, func(p plan.Plan) int64 { return p.ResidentBudget - 4<<20 })
 	if m.KVFormat() != kv.Q8 {
-		t.Errorf("where f16 does not fit, the cache is %v", m.KVFormat())
+		t.Errorf("where q16 does not fit, the cache is %v", m.KVFormat())
 	}
 	o.KV = "f32"
 	r, size, name := builtin.Model()

@@ -397,7 +397,7 @@ func testFactored(t *testing.T, name, path string) {
 		if k.regime == plan.C && name == "random" {
 			continue // two slots take as much as its three layers
 		}
-		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: k.threads, KV: engine.KVF16}, k.regime)
+		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: k.threads, KV: engine.KVQ16}, k.regime)
 		p := m.Plan()
 		for how, got := range map[string][][]float32{"batch": logits(t, m, ids), "tokens": oneByOne(t, m, ids)} {
 			if first == nil {

@@ -46,7 +46,7 @@ func (d *disk) fail(after int64, f func(n int, err error, p []byte) (int, error)
 // streamed opens a model with most weights streamed.
 func streamed(t *testing.T, try func(o engine.Options) (*engine.Model, error)) *engine.Model {
 	t.Helper()
-	o := engine.Options{Context: 256, Parallel: 2, BatchTokens: 32, Threads: 2, KV: engine.KVF16}
+	o := engine.Options{Context: 256, Parallel: 2, BatchTokens: 32, Threads: 2, KV: engine.KVQ16}
 	for i := 0; ; i++ {
 		o.RAM = 0
 		probe, err := try(o)

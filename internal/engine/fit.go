@@ -127,10 +127,13 @@ func (d *draft) choose(o Options) error { return d.chooseAbove(o, processBytes()
 
 // chooseAbove is choose in a process that takes base bytes already.
 func (d *draft) chooseAbove(o Options, base int64) error {
+	if o.KV == "f16" { // which q16 replaced
+		o.KV = KVQ16
+	}
 	switch o.KV {
-	case KVF16, KVAuto, KVQ8, "":
+	case KVQ16, KVAuto, KVQ8, "":
 	default:
-		return fmt.Errorf("kv cache %q: want auto, f16 or q8", o.KV)
+		return fmt.Errorf("kv cache %q: want auto, q16 or q8", o.KV)
 	}
 	if o.Context > d.cfg.MaxContext {
 		return fmt.Errorf("context of %d tokens: the model was trained for %d", o.Context, d.cfg.MaxContext)
@@ -164,20 +167,20 @@ func (d *draft) least(o Options, base int64) error {
 	d.context = cmp.Or(o.Context, min(leastContext, d.cfg.MaxContext))
 	d.parallel, d.batch = cmp.Or(o.Parallel, 1), cmp.Or(o.BatchTokens, leastBatch)
 	d.format = kv.Q8
-	if o.KV == KVF16 {
-		d.format = kv.F16
+	if o.KV == KVQ16 {
+		d.format = kv.Q16
 	}
 	return d.make(o, base)
 }
 
 // fitFormat settles the format of the cache, then the rest.
 func (d *draft) fitFormat(o Options, base int64) error {
-	d.format = kv.F16
+	d.format = kv.Q16
 	if o.KV == KVQ8 {
 		d.format = kv.Q8
 	}
 	err := d.fit(o, base)
-	if d.format == kv.Q8 || o.KV == KVF16 {
+	if d.format == kv.Q8 || o.KV == KVQ16 {
 		return err
 	}
 	full := o.Context

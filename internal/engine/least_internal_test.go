@@ -42,7 +42,7 @@ func TestLeast(t *testing.T) {
 		return d.plan, err
 	}
 	for _, o := range []Options{
-		{}, {Serve: true}, {Serve: true, KV: KVF16}, {Serve: true, KV: KVQ8, Context: 512, Parallel: 2, BatchTokens: 64},
+		{}, {Serve: true}, {Serve: true, KV: KVQ16}, {Serve: true, KV: KVQ8, Context: 512, Parallel: 2, BatchTokens: 64},
 		{Context: 1024, Threads: 2}, {Serve: true, Parallel: 3, Threads: 2}, {Serve: true, Coded: true}, {Serve: true, BatchTokens: 256},
 	} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {

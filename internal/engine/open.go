@@ -54,9 +54,9 @@ type KV string
 
 // The choices of KV.
 const (
-	KVAuto KV = "auto" // F16, or 8-bit where F16 would stream weights or shorten the context
-	KVF16  KV = "f16"  // two bytes a number
-	KVQ8   KV = "q8"   // one byte a number and a scale per head and token
+	KVAuto KV = "auto" // 16 bits, or 8 where 16 would stream weights or shorten the context
+	KVQ16  KV = "q16"  // two bytes a number and a scale per head and token
+	KVQ8   KV = "q8"   // one byte a number and such a scale
 )
 
 func (o Options) withDefaults() Options {
@@ -156,7 +156,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	}
 	m.cfg, m.plan, m.context, m.batch = d.cfg, d.plan, d.context, d.batch
 	if d.format == kv.Q8 && o.KV != KVQ8 {
-		o.Logger.Info("the memory is tight: keys and values are cached in 8 bits; --kv f16 keeps 16")
+		o.Logger.Info("the memory is tight: keys and values are cached in 8 bits; --kv q16 keeps 16")
 	}
 	m.onClose(d.close)
 	m.ledger = budget.New(d.limit)

@@ -42,7 +42,7 @@ func TestPictures(t *testing.T) {
 		regime  plan.Regime
 		threads int
 	}{{plan.A, 2}, {plan.B, 1}, {plan.C, 2}, {plan.C, 1}} {
-		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVF16}, c.regime)
+		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVQ16}, c.regime)
 		p := m.Plan()
 		t.Log(p.Title())
 		for how, got := range map[string][][]float32{"batch": logits(t, m, ids), "tokens": oneByOne(t, m, ids)} {

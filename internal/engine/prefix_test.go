@@ -47,7 +47,7 @@ func sameAs(t *testing.T, what string, got, want result) {
 // cache and in every regime. Whatever was found, tokens and probabilities are the same.
 func TestPrefixes(t *testing.T) {
 	ends := []string{"The girl answered", "The mother was afraid, and", "But it rained"}
-	formats := []engine.KV{engine.KVF16, engine.KVQ8}
+	formats := []engine.KV{engine.KVQ16, engine.KVQ8}
 	if testing.Short() {
 		formats = formats[1:]
 	}

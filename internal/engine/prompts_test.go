@@ -16,7 +16,7 @@ import (
 // same file; anything that does not fit is refused and leaves nothing behind.
 func TestPrompts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "story.prompts")
-	o := engine.Options{Context: 256, Parallel: 2, Threads: 2, KV: engine.KVF16}
+	o := engine.Options{Context: 256, Parallel: 2, Threads: 2, KV: engine.KVQ16}
 	run := func(m *engine.Model, end string) result {
 		t.Helper()
 		e := engine.Start(m, engine.Options{})
@@ -49,7 +49,7 @@ func TestPrompts(t *testing.T) {
 		t.Errorf("saved again: %d tokens, had %d, %v", n, saved, err)
 	}
 
-	small := open(t, engine.Options{Context: 64, Parallel: 1, KV: engine.KVF16})
+	small := open(t, engine.Options{Context: 64, Parallel: 1, KV: engine.KVQ16})
 	if n, err := small.LoadPrompts(path); err != nil || n != 64 {
 		t.Errorf("into a cache of 64 tokens: %d, %v", n, err)
 	}

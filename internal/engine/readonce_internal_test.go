@@ -81,7 +81,7 @@ func TestReadOnce(t *testing.T) {
 // openStreamed opens the model at path with extra bytes above the least budget.
 func openStreamed(t *testing.T, path string, extra int64) *Model {
 	t.Helper()
-	o := Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: 2, KV: KVF16}
+	o := Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: 2, KV: KVQ16}
 	for range 8 { // what the process takes changes from one to the next
 		m, err := Open(context.Background(), path, o)
 		var small *plan.TooSmallError

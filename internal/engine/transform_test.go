@@ -35,7 +35,7 @@ func TestTransform(t *testing.T) {
 		}
 	}
 	ids := []int32{0, 17, 1999, 512, 511, 100, 3, 3, 250, 1640}
-	m := openRegime(t, plain, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: 1, KV: engine.KVF16}, plan.A)
+	m := openRegime(t, plain, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: 1, KV: engine.KVQ16}, plan.A)
 	want := logits(t, m, ids)
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
@@ -45,7 +45,7 @@ func TestTransform(t *testing.T) {
 		regime  plan.Regime
 		threads int
 	}{{plan.A, 2}, {plan.B, 1}, {plan.C, 2}} {
-		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVF16}, c.regime)
+		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVQ16}, c.regime)
 		p := m.Plan()
 		for how, got := range map[string][][]float32{"batch": logits(t, m, ids), "tokens": oneByOne(t, m, ids)} {
 			if first == nil {

@@ -160,7 +160,7 @@ func TestUntied(t *testing.T) {
 		func(plan.Plan) int64 { return 8 << 30 },
 		func(p plan.Plan) int64 { return p.MinBudget },
 	} {
-		o := engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, KV: engine.KVF16}
+		o := engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, KV: engine.KVQ16}
 		var m *engine.Model
 		// The process grows and shrinks by itself: come from below, so that the
 		// last case really is the smallest budget that works.

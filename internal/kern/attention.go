@@ -1,170 +1,217 @@
 package kern
 
-// element is how a cache stores one number of a key or value: binary16, or int8
-// with a scale that the caller applies.
-type element interface{ uint16 | int8 }
+import "math"
 
-// keyBlock is how many keys or values the grouped kernels pass over before they
-// turn to the next queries: 32 rows of 128 binary16 numbers are 8 KiB, which stay
-// in the first-level cache. It is a multiple of 4.
-const keyBlock = 32
-
-// ScoresF16 computes the attention scores of one query head against len(dst)
-// keys: dst[j] = q . k[j*stride : j*stride+len(q)]. Keys are binary16, stride
-// elements apart.
+// Attention in whole numbers: queries, keys, values and the weights of the softmax
+// are integers of at most 16 bits, each vector with a float32 scale, and their
+// products are sums of 32 bits. These are exact, so neither the order in which a
+// kernel adds nor the rows that share a call can change a result, and one
+// instruction takes twice as many factors as in float32.
 //
-// The rounding error is that of [Dot].
-func ScoresF16(dst, q []float32, k []uint16, stride int) { scores(dst, q, k, stride) }
+// Keys and values enter as panels: strips of [StripLanes] lanes, in which two
+// successive numbers of a lane lie side by side, as [MatMulI16] wants them.
 
-// WeightedSumF16 adds len(p) weighted values to the output of one query head:
-// y[i] += sum_j p[j]*v[j*stride+i] for i < len(y). Values are binary16, stride
-// elements apart. The sum runs over ascending j, starting from y, so a call
-// may be split in two anywhere along j without changing the result.
-func WeightedSumF16(y, p []float32, v []uint16, stride int) { weightedSum(y, p, v, stride) }
+// StripLanes is how many lanes a strip of a panel has.
+const StripLanes = 16
 
-// ScoresF16x is [ScoresF16] for nq queries that meet the same keys: the heads of
-// a group, for one token or several. q is nq rows of len(q)/nq elements, dst nq
-// rows of n scores. Four queries at a time, or a last three, share each load of a
-// key; every row of dst has the bits that ScoresF16 gives.
-func ScoresF16x(dst, q []float32, k []uint16, nq, n, stride int) { scoresX(dst, q, k, nq, n, stride) }
+// maxDotNorm bounds the norm of what QuantizeDotI16 returns, before rounding: the
+// product of two such vectors is below 2^31 by the inequality of Cauchy and
+// Schwarz, and what rounding adds to a norm, sqrt(n)/2, does not change that for
+// vectors of up to 2^18 elements.
+const maxDotNorm = 46000
 
-// WeightedSumF16x is [WeightedSumF16] for the nq queries of [ScoresF16x]. p is nq
-// rows of n weights, y nq rows of len(y)/nq elements. Every row of y has the bits
-// that WeightedSumF16 gives.
-func WeightedSumF16x(y, p []float32, v []uint16, nq, n, stride int) {
-	weightedSumX(y, p, v, nq, n, stride)
+// QuantizeI16 quantises a vector symmetrically to int16 and returns the scale that
+// undoes it: with m = max|x[i]|,
+//
+//	scale = m / 32767,  dst[i] = round(x[i] * (32767 / m)),  i < len(x)
+//
+// rounded, and with zeros, NaNs and infinities taken, as in [QuantizeI8]. Exact.
+func QuantizeI16(dst []int16, x []float32) (scale float32) {
+	return quantizeI16(dst[:len(x)], x, 0)
 }
 
-// ScoresI8x is [ScoresF16x] for keys of int8. The caller multiplies each score
-// with the scale of its key. The order of the sum is the same: keys that are
-// whole numbers give the same bits in either format.
-func ScoresI8x(dst, q []float32, k []int8, nq, n, stride int) { scoresX(dst, q, k, nq, n, stride) }
-
-// WeightedSumI8x is [WeightedSumF16x] for values of int8, whose scales the caller
-// has multiplied into the weights.
-func WeightedSumI8x(y, p []float32, v []int8, nq, n, stride int) {
-	weightedSumX(y, p, v, nq, n, stride)
-}
-
-func scores[E element](dst, q []float32, k []E, stride int) {
-	if len(dst) == 0 {
-		return
+// QuantizeDotI16 is [QuantizeI16] for vectors that are to be multiplied with each
+// other: where necessary the scale is larger, so that the product of two results, or
+// of one and an int8 vector, does not exceed an int32. The norm that decides is
+// rounded as by [Dot].
+func QuantizeDotI16(dst []int16, x []float32) (scale float32) {
+	square := dot(x, x)
+	norm := float32(math.Sqrt(float64(square)))
+	if square < 0x1p-100 || square > 0x1p+120 { // rounded away, or too large
+		norm = norm64(x)
 	}
-	k = strided(k, len(dst), len(q), stride)
-	n := scoresVectors(dst, q, k, stride)
+	return quantizeI16(dst[:len(x)], x, norm/maxDotNorm)
+}
+
+// quantizeI16 uses a scale of at least least.
+func quantizeI16(dst []int16, x []float32, least float32) (scale float32) {
+	m := math.Float32frombits(absMaxBits(x))
 	switch {
-	case n == 0:
-		for j := range dst {
-			dst[j] = dotElements(q, k[j*stride:])
-		}
-	case n < len(q):
-		for j := range dst {
-			dst[j] += dotElements(q[n:], k[j*stride+n:])
-		}
-	}
-}
-
-func weightedSum[E element](y, p []float32, v []E, stride int) {
-	if len(p) == 0 || len(y) == 0 {
-		return
-	}
-	v = strided(v, len(p), len(y), stride)
-	n := weightedSumVectors(y, p, v, stride)
-	if n == len(y) {
-		return
-	}
-	for j, a := range p {
-		addElements(y[n:], a, v[j*stride+n:])
-	}
-}
-
-func scoresX[E element](dst, q []float32, k []E, nq, n, stride int) {
-	if n <= 0 || nq <= 0 {
-		return
-	}
-	size := len(q) / nq
-	dst, k = dst[:nq*n], strided(k, n, size, stride)
-	shared := sharing(nq, size)
-	for j := 0; j < n; j += keyBlock {
-		m := min(keyBlock, n-j)
-		for h := 0; h < shared && m >= 4; h += 4 {
-			scores4(&dst[h*n+j], &q[h*size], &k[j*stride], size, m&^3, stride, n, min(3, shared-1-h))
-		}
-		for h := range nq {
-			from := 0
-			if h < shared {
-				from = m &^ 3
-			}
-			if from < m {
-				scores(dst[h*n+j+from:h*n+j+m], q[h*size:(h+1)*size], k[(j+from)*stride:], stride)
-			}
-		}
-	}
-}
-
-func weightedSumX[E element](y, p []float32, v []E, nq, n, stride int) {
-	if n <= 0 || nq <= 0 {
-		return
-	}
-	size := len(y) / nq
-	p, v = p[:nq*n], strided(v, n, size, stride)
-	shared := sharing(nq, size)
-	for j := 0; j < n; j += keyBlock {
-		m := min(keyBlock, n-j)
-		for h := 0; h < shared; h += 4 {
-			weightedSum4(&y[h*size], &p[h*n+j], &v[j*stride], size, m, stride, n, min(3, shared-1-h))
-		}
-		for h := shared; h < nq; h++ {
-			weightedSum(y[h*size:(h+1)*size], p[h*n+j:h*n+j+m], v[j*stride:], stride)
-		}
-	}
-}
-
-// sharing returns how many of nq queries go through the kernels for four: whole
-// fours, and a last three, for which the kernel computes the third row twice.
-func sharing(nq, size int) int {
-	switch {
-	case size == 0 || !hasGroup4(size):
+	case m-m != 0: // NaN or Inf
+		clear(dst)
+		return float32(math.NaN())
+	case m < minAbsMax:
+		clear(dst)
 		return 0
-	case nq%4 == 3:
-		return nq
+	case m/32767 < least:
+		round16(dst, x, 1/least)
+		return least
 	}
-	return nq &^ 3
+	round16(dst, x, 32767/m)
+	return m / 32767
 }
 
-// strided cuts s to what rows of width elements, stride apart, occupy.
-func strided[E element](s []E, rows, width, stride int) []E {
-	if stride < 0 {
-		panic("kern: negative stride")
+func norm64(x []float32) float32 {
+	var s float64
+	for _, v := range x {
+		s += float64(v) * float64(v)
 	}
-	return s[:(rows-1)*stride+width]
+	return float32(math.Sqrt(s))
 }
 
-func dotElements[E element](q []float32, k []E) float32 {
-	k = k[:len(q)]
-	var s0, s1 float32
-	i := 0
-	for ; i+2 <= len(q); i += 2 {
-		s0 += q[i] * number(k[i])
-		s1 += q[i+1] * number(k[i+1])
+// PackKeys makes a strip of the panel for scores out of [StripLanes] keys, one
+// per lane: dst[i/2*32 + 2*l + i%2] = k[l*stride + i] for l < 16 and i < size.
+// size must be even. k may be of int8, which are extended.
+func PackKeys[E int8 | int16](dst []int16, k []E, size, stride int) {
+	if size <= 0 {
+		return
 	}
-	if i < len(q) {
-		s0 += q[i] * number(k[i])
+	if size%2 != 0 || stride < 0 {
+		panic("kern: keys of odd size, or a negative stride")
 	}
-	return s0 + s1
+	dst, k = dst[:StripLanes*size], k[:(StripLanes-1)*stride+size]
+	for i := packKeysVectors(dst, k, size, stride); i < size; i++ {
+		to := dst[i/2*2*StripLanes+i%2:]
+		for l := range StripLanes {
+			to[2*l] = int16(k[l*stride+i])
+		}
+	}
 }
 
-func addElements[E element](y []float32, a float32, v []E) {
-	v = v[:len(y)]
+// PackValues makes rows n of the panel for weighted sums, two by two, a lane per
+// element: dst[i/16*lds + j/2*32 + i%16*2 + j%2] = v[j*stride + i] for j < n
+// and i < size. n must be even. v may be of int8, which are extended.
+func PackValues[E int8 | int16](dst []int16, lds int, v []E, n, size, stride int) {
+	if size <= 0 || n <= 0 {
+		return
+	}
+	if n%2 != 0 || stride < 0 || lds < n*StripLanes {
+		panic("kern: an odd number of values, a negative stride, or strips overlap")
+	}
+	strips := size / StripLanes
+	dst, v = dst[:(size-1)/StripLanes*lds+n*StripLanes], v[:(n-1)*stride+size]
+	if strips == 0 || !packValuesVectors(dst, lds, v, n, strips, stride) {
+		strips = 0
+	}
+	for i := strips * StripLanes; i < size; i++ {
+		to := dst[i/StripLanes*lds+i%StripLanes*2:]
+		for j := range n {
+			to[j/2*2*StripLanes+j%2] = int16(v[j*stride+i])
+		}
+	}
+}
+
+// MatMulI16 multiplies rows of int16 with a panel:
+//
+//	dst[r*ldd + 16*s + l] = sum_i a[r*lda + i] * panel[s*lds + i/2*32 + 2*l + i%2]
+//
+// for r < rows, s < strips, l < 16 and i < cols, modulo 2^32. Exact. cols must be
+// even, lda, ldd and lds at least as long as what they skip.
+func MatMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+	checkDims(rows, strips, cols)
+	if rows == 0 || strips == 0 {
+		return
+	}
+	if cols%2 != 0 || lda < cols || ldd < strips*StripLanes || lds < cols*StripLanes {
+		panic("kern: an odd number of columns, or rows or strips overlap")
+	}
+	dst, a = dst[:(rows-1)*ldd+strips*StripLanes], a[:(rows-1)*lda+cols]
+	panel = panel[:(strips-1)*lds+cols*StripLanes]
+	if cols == 0 {
+		for r := range rows {
+			clear(dst[r*ldd : r*ldd+strips*StripLanes])
+		}
+		return
+	}
+	matMulI16(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+}
+
+// SoftenI16 turns one row of scores into weights: with
+//
+//	x[j] = float32(s[j]) * q * keyScale[j],  top = max x[j],  e[j] = exp(x[j]-top),
+//	w[j] = e[j] * valueScale[j],  unit = sum w[j] / 32767,  p[j] = round(w[j] * (1/unit))
+//
+// for j < n it returns top, unit and sum, the sum of e. The rest of p becomes 0. x
+// is scratch. s, x and p have room for n rounded up to 16; p is a multiple of 16
+// long. n is not 0.
+func SoftenI16(p []int16, x []float32, s []int32, keyScale, valueScale []float32, n int, q float32) (top, sum, unit float32) {
+	padded := (n + 15) &^ 15
+	if n <= 0 || len(p)%16 != 0 {
+		panic("kern: no scores, or weights that do not fill vectors")
+	}
+	x, s, keyScale, valueScale = x[:padded], s[:padded], keyScale[:n], valueScale[:n]
+	clear(p[n:])
+	return softenI16(p[:padded], x, s, keyScale, valueScale, q)
+}
+
+func softenI16Generic(p []int16, x []float32, s []int32, keyScale, valueScale []float32, q float32) (top, sum, unit float32) {
+	x = x[:len(keyScale)]
+	clear(x)
+	accumulateCentered(x, s[:len(x)], 0, q)
+	mul(x, x, keyScale)
+	top = maxOf(x)
+	sum = expInto(x, x, top)
+	total := dot(x, valueScale)
+	mul(x, x, valueScale)
+	if total == 0 { // no value is other than 0
+		clear(p[:len(x)])
+		return top, sum, 0
+	}
+	round16(p[:len(x)], x, maxWeight/total)
+	return top, sum, total / maxWeight
+}
+
+// maxWeight is what the weights of a row add up to, but for rounding: their
+// products with values of 16 bits then stay below 2^31, however many they are.
+const maxWeight = 32767
+
+// MergeI32 adds weighted sums to what an output has so far:
+//
+//	y[i] = y[i]*own + float32(d[i])*unit*other  for i < len(y)
+//
+// rounding every operation. Exact. d must be at least as long as y.
+func MergeI32(y []float32, d []int32, own, unit, other float32) {
+	merge(y, d[:len(y)], own, unit, other)
+}
+
+func matMulI16Generic(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+	for r := range rows {
+		row := a[r*lda : r*lda+cols]
+		for s := range strips {
+			var sums [StripLanes]int32
+			for i := 0; i < cols; i += 2 {
+				a0, a1 := int32(row[i]), int32(row[i+1])
+				pair := (*[2 * StripLanes]int16)(panel[s*lds+i*StripLanes:])
+				for l := range sums {
+					sums[l] += a0*int32(pair[2*l]) + a1*int32(pair[2*l+1])
+				}
+			}
+			copy(dst[r*ldd+s*StripLanes:], sums[:])
+		}
+	}
+}
+
+func round16Generic(dst []int16, x []float32, inv float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		// The sum rounds to an integer, which its low bits then hold.
+		dst[i] = int16(math.Float32bits(float32(x[i]*inv) + 0x1.8p23))
+	}
+}
+
+func mergeGeneric(y []float32, d []int32, own, unit, other float32) {
+	d = d[:len(y)]
 	for i := range y {
-		y[i] += a * number(v[i])
+		y[i] = float32(y[i]*own) + float32(float32(float32(d[i])*unit)*other)
 	}
-}
-
-// number returns the value of an element.
-func number[E element](e E) float32 {
-	if h, ok := any(e).(uint16); ok {
-		return widen(h)
-	}
-	return float32(e)
 }

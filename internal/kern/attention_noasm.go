@@ -2,14 +2,20 @@
 
 package kern
 
-func scoresVectors[E element](dst, q []float32, k []E, stride int) int { return 0 }
+func packKeysVectors[E int8 | int16](dst []int16, k []E, size, stride int) int { return 0 }
 
-func weightedSumVectors[E element](y, p []float32, v []E, stride int) int { return 0 }
+func packValuesVectors[E int8 | int16](dst []int16, lds int, v []E, n, strips, stride int) bool {
+	return false
+}
 
-// Without assembly there are no kernels for four heads, and these are not called.
+func matMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+	matMulI16Generic(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+}
 
-func hasGroup4(size int) bool { return false }
+func softenI16(p []int16, x []float32, s []int32, keyScale, valueScale []float32, q float32) (top, sum, unit float32) {
+	return softenI16Generic(p, x, s, keyScale, valueScale, q)
+}
 
-func scores4[E element](dst, q *float32, k *E, size, keys, stride, ldd, last int) {}
+func round16(dst []int16, x []float32, inv float32) { round16Generic(dst, x, inv) }
 
-func weightedSum4[E element](y, p *float32, v *E, size, n, stride, ldp, last int) {}
+func merge(y []float32, d []int32, own, unit, other float32) { mergeGeneric(y, d, own, unit, other) }

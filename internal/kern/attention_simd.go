@@ -2,83 +2,70 @@
 
 package kern
 
-// The head sizes of these, len(q) and len(y), are multiples of 8.
+import "github.com/lamina-llm/lamina/internal/cpu"
+
+// The sizes of these are multiples of 8 or 16, and nothing is 0. On x86 they are
+// written for AVX2, which serves the AVX-512 tier too.
 
 //go:noescape
-func scoresF16SIMD(dst, q []float32, k *uint16, stride int)
+func packKeysI16(dst, k *int16, size, stride int)
 
 //go:noescape
-func scoresI8SIMD(dst, q []float32, k *int8, stride int)
+func packKeysI8(dst *int16, k *int8, size, stride int)
 
 //go:noescape
-func weightedSumF16SIMD(y, p []float32, v *uint16, stride int)
+func packValuesI16(dst *int16, lds int, v *int16, n, strips, stride int)
 
 //go:noescape
-func weightedSumI8SIMD(y, p []float32, v *int8, stride int)
-
-// The kernels for four query heads take sizes of the same kind, and an even
-// number of keys. The fourth head is row last, 2 or 3.
+func packValuesI8(dst *int16, lds int, v *int8, n, strips, stride int)
 
 //go:noescape
-func scores4F16SIMD(dst, q *float32, k *uint16, size, keys, stride, ldd, last int)
+func round16SIMD(dst []int16, x []float32, inv float32)
 
 //go:noescape
-func scores4I8SIMD(dst, q *float32, k *int8, size, keys, stride, ldd, last int)
+func mergeSIMD(y []float32, d []int32, own, unit, other float32)
 
-//go:noescape
-func weightedSum4F16SIMD(y, p *float32, v *uint16, size, n, stride, ldp, last int)
-
-//go:noescape
-func weightedSum4I8SIMD(y, p *float32, v *int8, size, n, stride, ldp, last int)
-
-// scoresVectors does the first whole vectors of the head and returns how many
-// elements they hold.
-func scoresVectors[E element](dst, q []float32, k []E, stride int) int {
-	n := whole(len(q))
+// packKeysVectors does as many elements as fill vectors and returns their number.
+func packKeysVectors[E int8 | int16](dst []int16, k []E, size, stride int) int {
+	n := whole(size)
 	if n == 0 {
 		return 0
 	}
 	switch k := any(&k[0]).(type) {
-	case *uint16:
-		scoresF16SIMD(dst, q[:n], k, stride)
+	case *int16:
+		packKeysI16(&dst[0], k, n, stride)
 	case *int8:
-		scoresI8SIMD(dst, q[:n], k, stride)
+		packKeysI8(&dst[0], k, n, stride)
 	}
 	return n
 }
 
-// weightedSumVectors is scoresVectors for the weighted sum.
-func weightedSumVectors[E element](y, p []float32, v []E, stride int) int {
-	n := whole(len(y))
-	if n == 0 {
-		return 0
+// packValuesVectors does whole strips, if the tier can.
+func packValuesVectors[E int8 | int16](dst []int16, lds int, v []E, n, strips, stride int) bool {
+	if cpu.Active() == cpu.Generic {
+		return false
 	}
 	switch v := any(&v[0]).(type) {
-	case *uint16:
-		weightedSumF16SIMD(y[:n], p, v, stride)
+	case *int16:
+		packValuesI16(&dst[0], lds, v, n, strips, stride)
 	case *int8:
-		weightedSumI8SIMD(y[:n], p, v, stride)
+		packValuesI8(&dst[0], lds, v, n, strips, stride)
 	}
-	return n
+	return true
 }
 
-// hasGroup4 reports whether there are kernels for four query heads of a size.
-func hasGroup4(size int) bool { return size%8 == 0 && whole(size) > 0 }
-
-func scores4[E element](dst, q *float32, k *E, size, keys, stride, ldd, last int) {
-	switch k := any(k).(type) {
-	case *uint16:
-		scores4F16SIMD(dst, q, k, size, keys, stride, ldd, last)
-	case *int8:
-		scores4I8SIMD(dst, q, k, size, keys, stride, ldd, last)
+func round16(dst []int16, x []float32, inv float32) {
+	n := whole(len(dst))
+	if n > 0 {
+		round16SIMD(dst[:n], x, inv)
 	}
+	round16Generic(dst[n:], x[n:], inv)
 }
 
-func weightedSum4[E element](y, p *float32, v *E, size, n, stride, ldp, last int) {
-	switch v := any(v).(type) {
-	case *uint16:
-		weightedSum4F16SIMD(y, p, v, size, n, stride, ldp, last)
-	case *int8:
-		weightedSum4I8SIMD(y, p, v, size, n, stride, ldp, last)
+func merge(y []float32, d []int32, own, unit, other float32) {
+	n := whole(len(y))
+	if n > 0 {
+		mergeSIMD(y[:n], d, own, unit, other)
 	}
+	mergeGeneric(y[n:], d[n:], own, unit, other)
 }

@@ -2,13 +2,12 @@
 
 #include "textflag.h"
 
-// Attention over int8 keys and values.
-#define SCORES       ·scoresI8SIMD
-#define WEIGHTEDSUM  ·weightedSumI8SIMD
-#define SCORES4      ·scores4I8SIMD
-#define WEIGHTEDSUM4 ·weightedSum4I8SIMD
-#define WIDTH        1
-#define LOAD8(m, y)  VPMOVSXBD m, y; VCVTDQ2PS y, y
+// Panels of int8 keys and values.
+#define PACKKEYS      ·packKeysI8
+#define PACKVALUES    ·packValuesI8
+#define WIDTH         1
+#define LOAD8(m, x)   VPMOVSXBW m, x
+#define INSERT8(m, y) VPMOVSXBW m, X8; VINSERTI128 $1, X8, y, y
+#define LOAD16(m, y)  VPMOVSXBW m, y
 
-#include "attention_amd64.h"
-#include "attention4_amd64.h"
+#include "attentionpack_amd64.h"

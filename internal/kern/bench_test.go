@@ -99,39 +99,39 @@ func BenchmarkAccumulateScaled(b *testing.B) {
 	bench(b, 12, widths, func(n int) { AccumulateScaled(y[:n], d, 1e-9) })
 }
 
-// BenchmarkAttention runs nq queries of one key head of 64 over n positions, one
-// by one and jointly.
+// BenchmarkAttention runs the steps of attention for a block of 256 keys of 64
+// elements: the panels, the products of queries or of their weights, the softmax.
 func BenchmarkAttention(b *testing.B) {
-	const size = 64
-	for _, n := range []int{64, 8192} {
-		k := make([]uint16, n*size)
-		F32ToF16(k, floats(len(k)))
-		for _, nq := range []int{3, 4} {
-			q, s, y := floats(nq*size), make([]float32, nq*n), make([]float32, nq*size)
-			run := func(name string, f func()) {
-				b.Run(fmt.Sprintf("%s/n=%d/nq=%d", name, n, nq), func(b *testing.B) {
-					cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
-						b.SetBytes(int64(n * nq * size * 2))
-						for b.Loop() {
-							f()
-						}
-					})
-				})
-			}
-			run("op=scores/joint=false", func() {
-				for h := range nq {
-					ScoresF16(s[h*n:(h+1)*n], q[h*size:(h+1)*size], k, size)
+	const size, n, ld = 64, 256, 256 * StripLanes
+	k, s, x := words(b, 1, n*size, true), make([]int32, 64*n), make([]float32, n)
+	keys, values, p := make([]int16, n*size), make([]int16, n*size), make([]int16, 64*n)
+	scale := floats(n)
+	run := func(name string, rows, macs int, f func()) {
+		b.Run(fmt.Sprintf("op=%s/rows=%d", name, rows), func(b *testing.B) {
+			cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+				for b.Loop() {
+					f()
 				}
+				b.ReportMetric(float64(macs)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gmac/s")
 			})
-			run("op=scores/joint=true", func() { ScoresF16x(s, q, k, nq, n, size) })
-			run("op=sum/joint=false", func() {
-				for h := range nq {
-					WeightedSumF16(y[h*size:(h+1)*size], s[h*n:(h+1)*n], k, size)
-				}
-			})
-			run("op=sum/joint=true", func() { WeightedSumF16x(y, s, k, nq, n, size) })
-		}
+		})
 	}
+	run("keys", 0, 0, func() {
+		for j := 0; j < n; j += StripLanes {
+			PackKeys(keys[j*size:], k[j*size:], size, size)
+		}
+	})
+	run("values", 0, 0, func() { PackValues(values, ld, k, n, size, size) })
+	for _, rows := range []int{1, 3, 4, 64} {
+		run("scores", rows, rows*n*size, func() {
+			MatMulI16(s, n, k, size, keys, size*StripLanes, rows, n/StripLanes, size)
+		})
+		run("sums", rows, rows*n*size, func() {
+			MatMulI16(s, size, p, n, values, ld, rows, size/StripLanes, n)
+		})
+	}
+	run("softmax", 1, 0, func() { SoftenI16(p[:n], x, s, scale, scale, n, 1e-9) })
+	run("merge", 1, 0, func() { MergeI32(x[:size], s, 0.5, 1e-9, 0.5) })
 }
 
 func BenchmarkMatMulF32(b *testing.B) {

@@ -1,6 +1,6 @@
 // Package kern holds the arithmetic of a LLaMA forward pass as SIMD kernels:
-// dot products, norms, activations, rotary embeddings, attention over an F16
-// cache, and the int8 matrix product of quantised weights.
+// dot products, norms, activations, rotary embeddings, attention in whole
+// numbers, and the int8 matrix product of quantised weights.
 //
 // It does no I/O, takes no locks, allocates nothing and starts no goroutine.
 // All functions are pure in their operands and safe for concurrent use as long
@@ -15,11 +15,11 @@
 // exponentials and the int8 products. Two kinds differ in what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
-//     F16 conversions, [QuantizeI8], [AccumulateScaled], [AccumulateCentered], [Sums], and
+//     F16 conversions, [QuantizeI8], [QuantizeI16], [MergeI32], [AccumulateScaled], [AccumulateCentered], [Sums], and
 //     the element-wise float kernels ([Add], [Axpy], [MulInto], [Scale],
 //     [ScaleRows], [RoPE]), which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],
-//     [ExpInto], the attention kernels such as [ScoresF16], [MatMulF32]) use fused
+//     [ExpInto], [SoftenI16], [QuantizeDotI16], [MatMulF32]) use fused
 //     multiply-add and as many partial sums as the tier has lanes, so tiers agree
 //     only within rounding. On one tier the result is a function of the operand
 //     values and lengths alone: not of alignment, of the position in a batch, or

@@ -59,15 +59,6 @@ func odd(t testing.TB, r *rand.Rand, n int, atEnd bool) []float32 {
 	return x
 }
 
-// halves returns n normal deviates as binary16 in guarded memory.
-func halves(t testing.TB, r *rand.Rand, n int, atEnd bool) []uint16 {
-	h := guarded[uint16](t, n, atEnd)
-	for i := range h {
-		h[i] = narrow(float32(r.NormFloat64()))
-	}
-	return h
-}
-
 func clone[T any](x []T) []T { return append([]T(nil), x...) }
 
 // same reports equal bits, where any NaN equals any other: which operand's
@@ -113,7 +104,8 @@ func dot64(a, b []float32) (sum, mag float64) {
 }
 
 func TestShortOperandPanics(t *testing.T) {
-	f, h, i32, u8, i8 := make([]float32, 8), make([]uint16, 8), make([]int32, 8), make([]byte, 128), make([]int8, 128)
+	f, h, i32, u8, i8 := make([]float32, 8), make([]uint16, 8), make([]int32, 16), make([]byte, 128), make([]int8, 128)
+	i16 := make([]int16, 128)
 	nib := nibbleKinds()["dependent/planes=0"]
 	for name, call := range map[string]func(){
 		"Dot":              func() { Dot(f, f[:7:7]) },
@@ -126,11 +118,16 @@ func TestShortOperandPanics(t *testing.T) {
 		"ExpInto":          func() { ExpInto(f, f[:7:7], 0) },
 		"F16ToF32":         func() { F16ToF32(f, h[:7:7]) },
 		"F32ToF16":         func() { F32ToF16(h, f[:7:7]) },
-		"ScoresF16":        func() { ScoresF16(f[:2], f[:4], h[:7:7], 4) },
-		"ScoresF16 stride": func() { ScoresF16(f[:2], f[:4], h, -4) },
-		"WeightedSumF16":   func() { WeightedSumF16(f[:4], f[:2], h[:7:7], 4) },
-		"ScoresI8x":        func() { ScoresI8x(f[:2], f[:4], i8[:7:7], 1, 2, 4) },
-		"WeightedSumI8x":   func() { WeightedSumI8x(f[:4], f[:2], i8[:7:7], 1, 2, 4) },
+		"QuantizeI16":      func() { QuantizeI16(i16[:7:7], f) },
+		"QuantizeDotI16":   func() { QuantizeDotI16(i16[:7:7], f) },
+		"PackKeys":         func() { PackKeys(i16, i16[:127:127], 8, 8) },
+		"PackKeys odd":     func() { PackKeys(i16, i16, 3, 8) },
+		"PackValues":       func() { PackValues(i16[:31:31], 32, i16, 2, 16, 16) },
+		"PackValues odd":   func() { PackValues(i16, 48, i16, 3, 16, 16) },
+		"MatMulI16":        func() { MatMulI16(i32, 16, i16, 2, i16[:31:31], 32, 1, 1, 2) },
+		"MatMulI16 odd":    func() { MatMulI16(i32, 16, i16, 3, i16, 48, 1, 1, 3) },
+		"SoftenI16":        func() { SoftenI16(i16[:16], f, i32, f, f, 9, 1) },
+		"MergeI32":         func() { MergeI32(f, i32[:7:7], 1, 1, 1) },
 		"MatMulF32":        func() { MatMulF32(f[:3:3], f, f, 2, 2, 2) },
 		"MatMulF32 sign":   func() { MatMulF32(f, f, f, -1, -1, 1) },
 		"QuantizeI8":       func() { QuantizeI8(i8[:7:7], f) },
@@ -160,6 +157,7 @@ func TestShortOperandPanics(t *testing.T) {
 func TestNoAllocation(t *testing.T) {
 	f, h, i32 := make([]float32, 4096), make([]uint16, 4096), make([]int32, 4096)
 	u8, i8 := make([]byte, 64*100), make([]int8, 64*100)
+	i16 := make([]int16, 4096)
 	nib := nibbleKinds()["dependent/planes=1"]
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		n := testing.AllocsPerRun(2, func() {
@@ -176,10 +174,12 @@ func TestNoAllocation(t *testing.T) {
 			ExpInto(f[:99], f, 0)
 			F16ToF32(f[:99], h)
 			F32ToF16(h[:99], f)
-			ScoresF16x(f[:22], f[:198], h, 2, 11, 99)
-			WeightedSumF16x(f[:198], f[:22], h, 2, 11, 99)
-			ScoresI8x(f[:22], f[:198], i8, 2, 11, 99)
-			WeightedSumI8x(f[:198], f[:22], i8, 2, 11, 99)
+			QuantizeDotI16(i16[:99], f)
+			PackKeys(i16, i8, 30, 40)
+			PackValues(i16, 100, i16[2048:], 6, 30, 40)
+			MatMulI16(i32, 32, i16, 6, i16, 100, 3, 2, 6)
+			SoftenI16(i16[:32], f, i32, f, f, 20, 1)
+			MergeI32(f[:99], i32, 1, 1, 1)
 			MatMulF32(f, f, f, 7, 19, 5)
 			QuantizeI8(i8, f[:99])
 			AccumulateCentered(f[:99], i32, 3, 1)

@@ -15,16 +15,24 @@ type Format uint8
 
 // The formats of a cache.
 const (
-	F16 Format = iota // IEEE 754 binary16: two bytes
-	Q8                // int8 with a float32 scale per head and token: one byte and a bit
+	Q16 Format = iota // int16 with a float32 scale per head and token: two bytes and a bit
+	Q8                // int8 with such a scale: one byte and a bit
 )
 
-// String returns "f16" or "q8".
+// String returns "q16" or "q8".
 func (f Format) String() string {
 	if f == Q8 {
 		return "q8"
 	}
-	return "f16"
+	return "q16"
+}
+
+// width returns the bytes of an element.
+func (f Format) width() int {
+	if f == Q8 {
+		return 1
+	}
+	return 2
 }
 
 // Geometry is the shape of a cache. It is a value; its methods are pure.
@@ -41,7 +49,7 @@ type Geometry struct {
 const maxElements = 1 << 28
 
 // Validate reports the first dimension that makes no sense. A page is at most
-// 512 MiB.
+// 512 MiB, scales not counted.
 func (g Geometry) Validate() error {
 	if g.Format > Q8 {
 		return fmt.Errorf("kv: geometry: unknown format %d", g.Format)
@@ -66,11 +74,7 @@ func (g Geometry) Validate() error {
 // BytesPerToken returns what one token occupies over all layers, without the
 // padding of its page.
 func (g Geometry) BytesPerToken() int64 {
-	element := 2 * int64(g.HeadDim)
-	if g.Format == Q8 {
-		element = int64(g.HeadDim) + scaleBytes
-	}
-	return 2 * int64(g.Layers) * int64(g.KVHeads) * element
+	return 2 * int64(g.Layers) * int64(g.KVHeads) * int64(g.Format.width()*g.HeadDim+scaleBytes)
 }
 
 // PageBytes returns the size of one page.
@@ -109,8 +113,6 @@ const scaleBytes = 4
 
 // headBytes is what keys and values of one head of a layer take in a page.
 func (g Geometry) headBytes() int {
-	if g.Format == Q8 {
-		return (2*g.headElements()+scaleBytes-1)/scaleBytes*scaleBytes + 2*scaleBytes*g.pageTokens()
-	}
-	return (4*g.headElements() + scaleBytes - 1) / scaleBytes * scaleBytes
+	elements := 2 * g.Format.width() * g.headElements()
+	return (elements+scaleBytes-1)/scaleBytes*scaleBytes + 2*scaleBytes*g.pageTokens()
 }

@@ -23,7 +23,7 @@ func newPool(t testing.TB, g Geometry, pages int) *Pool {
 
 func TestGeometry(t *testing.T) {
 	g := Geometry{Layers: 30, KVHeads: 3, HeadDim: 64}
-	if got := g.BytesPerToken(); got != 30*2*3*64*2 {
+	if got := g.BytesPerToken(); got != 30*2*3*(64*2+4) {
 		t.Errorf("BytesPerToken = %d", got)
 	}
 	if got := g.PageBytes(); got != 32*g.BytesPerToken() {
@@ -59,54 +59,18 @@ func TestGeometry(t *testing.T) {
 	}
 }
 
-// TestLayout writes a distinct value everywhere through At and reads all of
-// them back through Keys and Values.
+// TestLayout writes a distinct value everywhere and reads all of them back, with
+// pages whose elements do not fill whole words.
 func TestLayout(t *testing.T) {
-	p := newPool(t, small, 3)
-	s, err := p.NewSeq(12)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if _, err := s.Grow(12); err != nil {
-		t.Fatal(err)
-	}
-	next := uint16(0)
-	for pos := range 12 {
-		for layer := range small.Layers {
-			for head := range small.KVHeads {
-				k, v := s.At(pos, layer, head)
-				for i := range k {
-					k[i], v[i] = next, next+1
-					next += 2
-				}
-			}
-		}
-	}
-	want := uint16(0)
-	for pos := range 12 {
-		for layer := range small.Layers {
-			for head := range small.KVHeads {
-				k := s.Keys(pos/4, layer, head)[pos%4*4:]
-				v := s.Values(pos/4, layer, head)[pos%4*4:]
-				for i := range 4 {
-					if k[i] != want || v[i] != want+1 {
-						t.Fatalf("position %d layer %d head %d: got %d, %d, want %d", pos, layer, head, k[i], v[i], want)
-					}
-					want += 2
-				}
-			}
-		}
-	}
-	if got := int(small.PageBytes()) * 3 / 2; int(want) != got {
-		t.Fatalf("%d elements in use, pages have %d", want, got)
-	}
+	g := Geometry{Layers: 2, KVHeads: 3, HeadDim: 3, PageTokens: 5, Format: Q16}
+	testLayout(t, g, (*Seq).At, (*Seq).Keys, (*Seq).Values)
+	g.Format = Q8
+	testLayout(t, g, (*Seq).AtQ8, (*Seq).KeysQ8, (*Seq).ValuesQ8)
 }
 
-// TestLayoutQ8 is TestLayout for int8 elements and their scales, with pages
-// whose elements do not fill whole words.
-func TestLayoutQ8(t *testing.T) {
-	g := Geometry{Layers: 2, KVHeads: 3, HeadDim: 3, PageTokens: 5, Format: Q8}
+func testLayout[E int8 | int16](t *testing.T, g Geometry, at func(s *Seq, pos, layer, head int) (k, v []E, ks, vs *float32),
+	keys, values func(s *Seq, page, layer, head int) ([]E, []float32)) {
+	t.Helper()
 	p := newPool(t, g, 3)
 	s, err := p.NewSeq(15)
 	if err != nil {
@@ -116,29 +80,29 @@ func TestLayoutQ8(t *testing.T) {
 	if _, err := s.Grow(15); err != nil {
 		t.Fatal(err)
 	}
-	each := func(f func(tag, page, at, layer, head int)) {
+	each := func(f func(tag, page, token, layer, head int)) {
 		for i := range 15 * g.Layers * g.KVHeads {
 			pos, layer, head := i/(g.Layers*g.KVHeads), i/g.KVHeads%g.Layers, i%g.KVHeads
 			f(i, pos/5, pos%5, layer, head)
 		}
 	}
-	each(func(tag, page, at, layer, head int) {
-		k, v, ks, vs := s.AtQ8(page*5+at, layer, head)
+	each(func(tag, page, token, layer, head int) {
+		k, v, ks, vs := at(s, page*5+token, layer, head)
 		for i := range k {
-			k[i], v[i] = int8(tag+i), int8(^tag+i)
+			k[i], v[i] = E(tag+i), E(^tag+i)
 		}
 		*ks, *vs = float32(tag), float32(-tag)
 	})
-	each(func(tag, page, at, layer, head int) {
-		k, ks := s.KeysQ8(page, layer, head)
-		v, vs := s.ValuesQ8(page, layer, head)
+	each(func(tag, page, token, layer, head int) {
+		k, ks := keys(s, page, layer, head)
+		v, vs := values(s, page, layer, head)
 		for i := range g.HeadDim {
-			if k[at*g.HeadDim+i] != int8(tag+i) || v[at*g.HeadDim+i] != int8(^tag+i) {
-				t.Fatalf("page %d token %d layer %d head %d: overwritten", page, at, layer, head)
+			if k[token*g.HeadDim+i] != E(tag+i) || v[token*g.HeadDim+i] != E(^tag+i) {
+				t.Fatalf("page %d token %d layer %d head %d: overwritten", page, token, layer, head)
 			}
 		}
-		if ks[at] != float32(tag) || vs[at] != float32(-tag) {
-			t.Fatalf("page %d token %d layer %d head %d: scales %v and %v", page, at, layer, head, ks[at], vs[at])
+		if ks[token] != float32(tag) || vs[token] != float32(-tag) {
+			t.Fatalf("page %d token %d layer %d head %d: scales %v and %v", page, token, layer, head, ks[token], vs[token])
 		}
 	})
 	if got, most := g.PageBytes(), int64(5)*g.BytesPerToken()+4*6; got > most {
@@ -184,16 +148,16 @@ func TestFull(t *testing.T) {
 type modelSeq struct {
 	s      *Seq
 	tokens []int32
-	tags   []uint16
+	tags   []int16
 }
 
 // push appends a token to the truth.
 func (m *modelSeq) push(token int32) {
-	last := uint16(1)
+	last := int16(1)
 	if n := len(m.tags); n > 0 {
 		last = m.tags[n-1]
 	}
-	m.tokens, m.tags = append(m.tokens, token), append(m.tags, last*31+uint16(token)*7+3)
+	m.tokens, m.tags = append(m.tokens, token), append(m.tags, last*31+int16(token)*7+3)
 }
 
 func (m *modelSeq) cut(n int) { m.tokens, m.tags = m.tokens[:n], m.tags[:n] }
@@ -217,7 +181,7 @@ func (m *modelSeq) write(t *rapid.T, n int, token int32) {
 		g := m.s.Geometry()
 		for layer := range g.Layers {
 			for head := range g.KVHeads {
-				k, v := m.s.At(len(m.tags)-1, layer, head)
+				k, v, _, _ := m.s.At(len(m.tags)-1, layer, head)
 				for i := range k {
 					k[i], v[i] = tag, ^tag
 				}
@@ -234,7 +198,7 @@ func (m *modelSeq) check(t *rapid.T) {
 	for pos, tag := range m.tags {
 		for layer := range g.Layers {
 			for head := range g.KVHeads {
-				k, v := m.s.At(pos, layer, head)
+				k, v, _, _ := m.s.At(pos, layer, head)
 				for i := range k {
 					if k[i] != tag || v[i] != ^tag {
 						t.Fatalf("token %d layer %d head %d holds %d and %d, want %d and %d", pos, layer, head, k[i], v[i], tag, ^tag)
@@ -250,7 +214,7 @@ func (m *modelSeq) check(t *rapid.T) {
 // both free and held, and all are free at the end.
 func TestProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p, err := New(Geometry{Layers: 1, KVHeads: 2, HeadDim: 2, PageTokens: 4}, make([]byte, 12*2*2*2*4*2))
+		p, err := New(Geometry{Layers: 1, KVHeads: 2, HeadDim: 2, PageTokens: 4}, make([]byte, 12*2*(2*4+2*2*4*2)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -399,11 +363,11 @@ func TestPrefix(t *testing.T) {
 			if _, err := s.Grow(1); err != nil {
 				t.Fatal(err)
 			}
-			k, _ := s.At(pos, 0, 0)
-			k[0] = uint16(prompt[pos])
+			k, _, _, _ := s.At(pos, 0, 0)
+			k[0] = int16(prompt[pos])
 		}
 		for pos, id := range prompt {
-			if k, _ := s.At(pos, 0, 0); k[0] != uint16(id) {
+			if k, _, _, _ := s.At(pos, 0, 0); k[0] != int16(id) {
 				t.Fatalf("token %d of %v holds %d", pos, prompt, k[0])
 			}
 		}
@@ -460,7 +424,7 @@ func TestConcurrent(t *testing.T) {
 	if _, err := prefix.Grow(11); err != nil {
 		t.Fatal(err)
 	}
-	k, _ := prefix.At(5, 1, 2)
+	k, _, _, _ := prefix.At(5, 1, 2)
 	k[0] = 7
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -476,11 +440,11 @@ func TestConcurrent(t *testing.T) {
 				_ = s.Truncate(r.IntN(5))
 				from := s.Len()
 				if _, err := s.Grow(6 - from); err == nil {
-					k, _ := s.At(5, 1, 2)
+					k, _, _, _ := s.At(5, 1, 2)
 					if from > 5 && k[0] != 7 {
 						t.Error("prefix changed")
 					}
-					k[0] = uint16(w)
+					k[0] = int16(w)
 				} else if !errors.Is(err, ErrFull) {
 					t.Error(err)
 				}
@@ -493,7 +457,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if k, _ := prefix.At(5, 1, 2); k[0] != 7 {
+	if k, _, _, _ := prefix.At(5, 1, 2); k[0] != 7 {
 		t.Error("a fork wrote into the shared prefix")
 	}
 	prefix.Close()

@@ -1,5 +1,6 @@
-// Package kv is the key-value cache of attention: F16 or 8-bit, cut into pages of
-// a fixed number of tokens, after the paged attention of Kwon et al. (SOSP 2023).
+// Package kv is the key-value cache of attention: integers of 16 or 8 bits with a
+// scale per head and token, cut into pages of a fixed number of tokens, after the
+// paged attention of Kwon et al. (SOSP 2023).
 //
 // A [Pool] cuts one block of memory, which the caller leased and keeps alive,
 // into pages; a [Seq] is one sequence's list of pages. A sequence reserves all
@@ -13,10 +14,8 @@
 //
 //	page   = layer 0, layer 1, ...
 //	layer  = head 0, head 1, ...
-//	head   = keys (PageTokens x HeadDim), values (PageTokens x HeadDim)
-//
-// In format Q8 the scales of the keys and those of the values, PageTokens float32
-// each, stand before the keys.
+//	head   = scales of the keys, of the values (PageTokens float32 each),
+//	         keys (PageTokens x HeadDim), values (PageTokens x HeadDim)
 //
 // The package computes nothing: it never looks inside an element.
 //

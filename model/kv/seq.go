@@ -114,56 +114,53 @@ func (s *Seq) Close() {
 	s.pages, s.len, s.ids = nil, 0, nil
 }
 
-// Keys returns the keys of one page of the sequence, one layer and one head:
-// PageTokens x HeadDim F16 elements, of which those before Len mean something.
-// It is valid until Close; writing is allowed between Grow and the next Fork.
-func (s *Seq) Keys(page, layer, head int) []uint16 {
-	o, n := s.offset(layer, head)
-	return view[uint16](s.pool.page(s.pages[page]), o, n)
+// Keys returns the keys of one page of the sequence, one layer and one head, and the
+// scale of each: PageTokens x HeadDim elements, of which those before Len mean
+// something. The format is Q16. It is valid until Close; writing is allowed between
+// Grow and the next Fork.
+func (s *Seq) Keys(page, layer, head int) (keys []int16, scales []float32) {
+	return part[int16](s, page, layer, head, 0)
 }
 
 // Values is Keys for the values.
-func (s *Seq) Values(page, layer, head int) []uint16 {
-	o, n := s.offset(layer, head)
-	return view[uint16](s.pool.page(s.pages[page]), o+2*n, n)
+func (s *Seq) Values(page, layer, head int) (values []int16, scales []float32) {
+	return part[int16](s, page, layer, head, 1)
 }
 
 // At returns where the key and the value of one token, layer and head are
-// stored: HeadDim elements each, position pos < Len.
-func (s *Seq) At(pos, layer, head int) (key, value []uint16) {
-	g := &s.pool.geometry
-	page, at := pos/g.PageTokens, pos%g.PageTokens*g.HeadDim
-	k, v := s.Keys(page, layer, head), s.Values(page, layer, head)
-	return k[at : at+g.HeadDim : at+g.HeadDim], v[at : at+g.HeadDim : at+g.HeadDim]
+// stored, HeadDim elements each, and their scales: position pos < Len.
+func (s *Seq) At(pos, layer, head int) (key, value []int16, keyScale, valueScale *float32) {
+	return at[int16](s, pos, layer, head)
 }
 
-// KeysQ8 is Keys in format Q8, with the scale of every token's key.
+// KeysQ8 is Keys in format Q8.
 func (s *Seq) KeysQ8(page, layer, head int) (keys []int8, scales []float32) {
-	o, n := s.offset(layer, head)
-	b, per := s.pool.page(s.pages[page]), s.pool.geometry.PageTokens
-	return view[int8](b, o+2*scaleBytes*per, n), view[float32](b, o, per)
+	return part[int8](s, page, layer, head, 0)
 }
 
 // ValuesQ8 is KeysQ8 for the values.
 func (s *Seq) ValuesQ8(page, layer, head int) (values []int8, scales []float32) {
-	o, n := s.offset(layer, head)
-	b, per := s.pool.page(s.pages[page]), s.pool.geometry.PageTokens
-	return view[int8](b, o+2*scaleBytes*per+n, n), view[float32](b, o+scaleBytes*per, per)
+	return part[int8](s, page, layer, head, 1)
 }
 
-// AtQ8 is At in format Q8, with the places of both scales.
+// AtQ8 is At in format Q8.
 func (s *Seq) AtQ8(pos, layer, head int) (key, value []int8, keyScale, valueScale *float32) {
-	g := &s.pool.geometry
-	page, t := pos/g.PageTokens, pos%g.PageTokens
-	k, ks := s.KeysQ8(page, layer, head)
-	v, vs := s.ValuesQ8(page, layer, head)
-	d := g.HeadDim
-	return k[t*d : (t+1)*d : (t+1)*d], v[t*d : (t+1)*d : (t+1)*d], &ks[t], &vs[t]
+	return at[int8](s, pos, layer, head)
 }
 
-// offset returns where a layer's head begins in a page, in bytes, and how many
-// elements its keys have.
-func (s *Seq) offset(layer, head int) (offset, elements int) {
+// part returns the keys (which is 0) or values (1) of a page, layer and head, and
+// their scales.
+func part[E int8 | int16](s *Seq, page, layer, head, which int) ([]E, []float32) {
 	g := &s.pool.geometry
-	return (layer*g.KVHeads + head) * g.headBytes(), g.headElements()
+	b := s.pool.page(s.pages[page])
+	o, n, per := (layer*g.KVHeads+head)*g.headBytes(), g.headElements(), g.PageTokens
+	return view[E](b, o+2*scaleBytes*per+which*n*g.Format.width(), n), view[float32](b, o+which*scaleBytes*per, per)
+}
+
+func at[E int8 | int16](s *Seq, pos, layer, head int) (key, value []E, keyScale, valueScale *float32) {
+	per, d := s.pool.geometry.PageTokens, s.pool.geometry.HeadDim
+	page, t := pos/per, pos%per
+	k, ks := part[E](s, page, layer, head, 0)
+	v, vs := part[E](s, page, layer, head, 1)
+	return k[t*d : (t+1)*d : (t+1)*d], v[t*d : (t+1)*d : (t+1)*d], &ks[t], &vs[t]
 }

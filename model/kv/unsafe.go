@@ -16,7 +16,7 @@ func aligned(memory []byte) error {
 
 // view is n elements of a page from byte offset on. It keeps the page alive if
 // that came from the Go heap; memory from elsewhere must outlive the pool.
-func view[E uint16 | int8 | float32](page []byte, offset, n int) []E {
+func view[E int16 | int8 | float32](page []byte, offset, n int) []E {
 	var e E
 	page = page[offset : offset+n*int(unsafe.Sizeof(e))]
 	return unsafe.Slice((*E)(unsafe.Pointer(unsafe.SliceData(page))), n)

@@ -9,31 +9,41 @@ import (
 	"github.com/lamina-llm/lamina/model/kv"
 )
 
-// Attention computes softmax(q K) V in blocks of query rows (one token, one
-// head) by blocks of keys, in one pass over the keys, after FlashAttention
-// (Dao et al., 2022). The softmax is the online one of Milakov and Gimelshein
-// (2018): when a block raises a row's maximum, what was summed so far is
-// scaled down.
+// Attention computes softmax(q K) V in tiles of query rows (one token, one head) by
+// parts of partTokens keys, in one pass over the keys, after FlashAttention (Dao et
+// al., 2022). Every part is summed on its own, and the sums are merged in ascending
+// order by the online softmax of Milakov and Gimelshein (2018): what was summed with
+// a smaller maximum is scaled down. That lets several workers share the keys of a
+// single token (flash decoding); it is done likewise when one worker visits all
+// parts, as in prompts.
 //
-// The keys of a row are cut into parts of partTokens. Every part is summed on
-// its own, and the sums are merged in ascending order. That is what lets several
-// workers share the keys of a single token (flash decoding); it is done likewise
-// when one worker visits all parts, as in prompts. Parts and the blocks in
-// them begin at fixed positions, and a row ends with its own position. So the
-// position alone decides the order of every sum, and the rows that share a task,
-// the pages, the chunks of a prompt and the number of workers do not matter.
+// Queries and the weights of a part are rounded to 16 bits, as keys and values are
+// in the cache, each row with a scale. So the products are sums of integers, which
+// no order of additions changes. Parts begin at fixed positions, and a row ends with
+// its own position, which thus decides every number that a row meets and the order of
+// the few float32 sums. The rows that share a task, the pages, the chunks of a
+// prompt and the number of workers do not matter.
+//
+// What rounding to 16 bits costs is about what F16 would: the numbers of a vector err
+// by up to 2^-16 of the largest, or 2^-16.5 of its norm if that is more
+// (kern.QuantizeDotI16), weights by 2^-16 of the sum of their part.
 
 const (
-	// blockTokens is how many keys a step of the softmax takes: its cost per
-	// row is spread over them, and 128 keys and values of 64 to 128 elements
-	// take 32 to 64 KiB, which stay in the second-level cache.
-	blockTokens = 128
 	// partTokens is how many keys are summed before a merge: some microseconds
-	// of work per head, which is what a task is worth. A multiple of blockTokens.
+	// of work per head, which is what a task is worth, and the cost of the softmax
+	// and the merge per row is spread over them. Panels of 256 keys and values of 64
+	// to 128 elements take 64 to 128 KiB, which stay in the second-level cache.
+	// A multiple of kern.StripLanes.
 	partTokens = 256
-	// spanRows is how many query rows share a block, so that copying it out of
-	// the pages costs next to nothing.
-	spanRows = 64
+	// spanRows is how many query rows share the panels of a part, so that making
+	// them costs little: 4 % of the products.
+	spanRows = 128
+	// tileQueries is how many rows have their scores at a time: 32 KiB of them. A
+	// multiple of 4, as the kernels like rows.
+	tileQueries = 32
+	// valueStrip is the distance of the strips of a values panel. It exceeds their
+	// length by a vector, lest the strips meet in a set of the first-level cache.
+	valueStrip = partTokens*kern.StripLanes + 32
 )
 
 // span is one task of attention: some successive tokens of one sequence, one
@@ -60,7 +70,7 @@ func (s *span) work() int {
 func longer(a, b span) int { return cmp.Compare(b.tokens*b.work(), a.tokens*a.work()) }
 
 // spanTokens returns how many tokens share a task in a batch of total tokens:
-// as many as fill a block's rows, unless workers would run out of tasks. The
+// as many as fill a span's rows, unless workers would run out of tasks. The
 // kernels like rows in fours.
 func (c *Config) spanTokens(total, workers int) int {
 	n := max(min(spanRows/(c.Heads/c.KVHeads), total*c.KVHeads/(4*workers)), 1)
@@ -107,77 +117,6 @@ func (m *Model) plan(first, n, pos, perSpan int, split bool) {
 	}
 }
 
-// block is a run of keys and values of one layer and head: F16, or Q8 where
-// there are scales.
-type block struct {
-	keys, values           []uint16
-	keys8, values8         []int8
-	keyScales, valueScales []float32
-}
-
-// newBlock returns room for blockTokens keys and values.
-func newBlock(f kv.Format, d int) block {
-	if f == kv.Q8 {
-		return block{
-			keys8: make([]int8, blockTokens*d), values8: make([]int8, blockTokens*d),
-			keyScales: make([]float32, blockTokens), valueScales: make([]float32, blockTokens),
-		}
-	}
-	return block{keys: make([]uint16, blockTokens*d), values: make([]uint16, blockTokens*d)}
-}
-
-// inPage returns the block of n tokens that begins at token at of a page.
-func inPage(cache *kv.Seq, page, layer, head, at, n, d int) (b block) {
-	if cache.Geometry().Format == kv.Q8 {
-		b.keys8, b.keyScales = cache.KeysQ8(page, layer, head)
-		b.values8, b.valueScales = cache.ValuesQ8(page, layer, head)
-		b.keys8, b.values8 = b.keys8[at*d:(at+n)*d], b.values8[at*d:(at+n)*d]
-		b.keyScales, b.valueScales = b.keyScales[at:at+n], b.valueScales[at:at+n]
-		return b
-	}
-	b.keys = cache.Keys(page, layer, head)[at*d : (at+n)*d]
-	b.values = cache.Values(page, layer, head)[at*d : (at+n)*d]
-	return b
-}
-
-// put copies o to position at of b.
-func (b *block) put(at int, o *block, d int) {
-	if b.keyScales == nil {
-		copy(b.keys[at*d:], o.keys)
-		copy(b.values[at*d:], o.values)
-		return
-	}
-	copy(b.keys8[at*d:], o.keys8)
-	copy(b.values8[at*d:], o.values8)
-	copy(b.keyScales[at:], o.keyScales)
-	copy(b.valueScales[at:], o.valueScales)
-}
-
-// score computes dst = q K for rows query rows and the first n keys.
-func (b *block) score(dst, q []float32, rows, n, d int) {
-	if b.keyScales == nil {
-		kern.ScoresF16x(dst, q, b.keys, rows, n, d)
-		return
-	}
-	kern.ScoresI8x(dst, q, b.keys8, rows, n, d)
-	for r := range rows {
-		kern.MulInto(dst[r*n:(r+1)*n], dst[r*n:(r+1)*n], b.keyScales)
-	}
-}
-
-// add computes y += p V for rows query rows and the first n values. It may
-// overwrite p.
-func (b *block) add(y, p []float32, rows, n, d int) {
-	if b.valueScales == nil {
-		kern.WeightedSumF16x(y, p, b.values, rows, n, d)
-		return
-	}
-	for r := range rows {
-		kern.MulInto(p[r*n:(r+1)*n], p[r*n:(r+1)*n], b.valueScales)
-	}
-	kern.WeightedSumI8x(y, p, b.values8, rows, n, d)
-}
-
 // sums is the state of the softmax of some rows.
 type sums struct {
 	y        []float32 // (rows, HeadDim) sums of weighted values
@@ -196,50 +135,61 @@ func (s *sums) reset(rows, d int) {
 	clear(s.y[:rows*d])
 }
 
-// merge adds what a later part of the keys gave for row r: y, max and sum. It
-// overwrites y.
-func (s *sums) merge(r int, y []float32, hi, sum float32) {
-	if sum == 0 {
-		return // the row sees nothing of that part
+// meet takes maxima and sums of rows from low on, as many as top has, together with
+// those of a further part, top and sum. It leaves in own and top the factors of what
+// was summed so far and of that part.
+func (s *sums) meet(low int, own, top, sum []float32) {
+	largest, total := s.max[low:][:len(top)], s.sum[low:][:len(top)]
+	for r, t := range top {
+		both := max(largest[r], t)
+		own[r], top[r] = largest[r]-both, t-both
+		largest[r] = both
 	}
-	d := len(y)
-	top := max(s.max[r], hi)
-	own, other := shrink(s.max[r], top), shrink(hi, top)
-	kern.Scale(s.y[r*d:(r+1)*d], own)
-	kern.Scale(y, other)
-	kern.Add(s.y[r*d:(r+1)*d], y)
-	s.sum[r] = s.sum[r]*own + sum*other
-	s.max[r] = top
-}
-
-// shrink returns exp(from - to) for from <= to.
-func shrink(from, to float32) float32 {
-	if from == to {
-		return 1
+	kern.ExpInto(own[:len(top)], own, 0)
+	kern.ExpInto(top, top, 0)
+	for r, t := range top {
+		total[r] = total[r]*own[r] + sum[r]*t
 	}
-	return float32(math.Exp(float64(from - to)))
 }
 
 // attender is one worker's part of the work memory.
 type attender struct {
-	q      []float32 // (rows, HeadDim) queries
-	scores []float32 // (rows, blockTokens)
-	piece  []float32 // (rows of a token, blockTokens) scores of a page
-	sums             // of the part at hand
-	total  sums      // of the parts before
-	blocks [2]block  // gathered out of the pages, by format; made when first needed
-	block  *block    // the one at hand
+	q      []int16   // (rows, HeadDim) queries
+	qScale []float32 // (rows)
+
+	// The part at hand.
+	keys, values         []int16   // panels
+	keyScale, valueScale []float32 // (partTokens)
+	loose16              []int16   // (2, StripLanes, HeadDim) keys and values of several pages
+	loose8               []int8    // the same in 8 bits
+
+	// The tile at hand.
+	scores  []int32   // (tileQueries, partTokens)
+	weights []int16   // (tileQueries, partTokens)
+	added   []int32   // (tileQueries, dims()) weighted sums of the part
+	x       []float32 // (partTokens)
+	// (tileQueries) what 1 in added means; largest scores and sums of weights of the
+	// part, then the factors of its merge, see meet.
+	unit, top, sum, own [tileQueries]float32
+
+	total sums // of the parts so far
 }
+
+// dims returns how many lanes a values panel has: HeadDim, in whole strips.
+func dims(d int) int { return (d + kern.StripLanes - 1) / kern.StripLanes * kern.StripLanes }
 
 // attenders returns the state of each worker of the pool.
 func attenders(c Config, pool model.Pool) []attender {
-	rows := max(spanRows, c.Heads/c.KVHeads)
+	rows, d := max(spanRows, c.Heads/c.KVHeads), c.HeadDim
 	workers := make([]attender, pool.Workers())
 	for i := range workers {
 		workers[i] = attender{
-			q: make([]float32, rows*c.HeadDim), scores: make([]float32, rows*blockTokens),
-			piece: make([]float32, c.Heads/c.KVHeads*blockTokens),
-			sums:  newSums(rows, c.HeadDim), total: newSums(rows, c.HeadDim),
+			q: make([]int16, rows*d), qScale: make([]float32, rows),
+			keys: make([]int16, partTokens*d), values: make([]int16, dims(d)/kern.StripLanes*valueStrip),
+			keyScale: make([]float32, partTokens), valueScale: make([]float32, partTokens),
+			loose16: make([]int16, 2*kern.StripLanes*d), loose8: make([]int8, 2*kern.StripLanes*d),
+			scores: make([]int32, tileQueries*partTokens), weights: make([]int16, tileQueries*partTokens),
+			added: make([]int32, tileQueries*dims(d)), x: make([]float32, partTokens), total: newSums(rows, d),
 		}
 	}
 	return workers
@@ -250,68 +200,80 @@ func (m *Model) attendSpan(worker, i int) {
 	s, w, c, d := &m.spans[i], &m.workers[worker], &m.config, m.config.HeadDim
 	group := c.Heads / c.KVHeads
 	rows := s.tokens * group
-	for t := range s.tokens {
-		copy(w.q[t*group*d:(t+1)*group*d], m.qkv[(s.token+t)*c.QKV()+s.head*group*d:])
+	for r := range rows {
+		q := m.qkv[(s.token+r/group)*c.QKV()+(s.head*group+r%group)*d:][:d]
+		w.qScale[r] = kern.QuantizeDotI16(w.q[r*d:(r+1)*d], q)
 	}
+	w.total.reset(rows, d)
 	if s.part >= 0 {
 		m.attendPart(w, s, s.part)
 		width := c.partWidth()
 		for g := range group {
 			row := m.parts[(s.slot+g)*width:][:width]
-			copy(row, w.y[g*d:(g+1)*d])
-			row[d], row[d+1] = w.max[g], w.sum[g]
+			copy(row, w.total.y[g*d:(g+1)*d])
+			row[d], row[d+1] = w.total.max[g], w.total.sum[g]
 		}
 		return
 	}
 	for part := range maxParts(s.keys) {
 		m.attendPart(w, s, part)
-		if part == 0 {
-			w.sums, w.total = w.total, w.sums
-			continue
-		}
-		for r := range rows {
-			w.total.merge(r, w.y[r*d:(r+1)*d], w.max[r], w.sum[r])
-		}
 	}
 	for t := range s.tokens {
 		m.attend(s.token+t, s.head, &w.total, t*group)
 	}
 }
 
-// attendPart sums one part of the keys of a span.
+// attendPart adds one part of the keys of a span.
 func (m *Model) attendPart(w *attender, s *span, part int) {
-	c, d := &m.config, m.config.HeadDim
-	group := c.Heads / c.KVHeads
-	w.reset(s.tokens*group, d)
-	first := s.keys - s.tokens // position of the first token
-	last := min((part+1)*partTokens, s.keys)
-	for from := part * partTokens; from < last; from += blockTokens {
-		n := min(last-from, blockTokens)
-		if s.tokens == 1 {
-			w.visit(m.cache[s.token], m.layer, s.head, from, n, group, d)
-			continue
-		}
-		w.gather(m.cache[s.token], m.layer, s.head, from, n, d)
-		w.absorb(max(from-first, 0)*group, s.tokens*group, group, n, first+1-from, d)
+	c, d, cache := &m.config, m.config.HeadDim, m.cache[s.token]
+	group, from := c.Heads/c.KVHeads, part*partTokens
+	n := min(s.keys-from, partTokens)
+	if cache.Geometry().Format == kv.Q8 {
+		load(w, w.loose8, cache, m.layer, s.head, from, n, d)
+	} else {
+		load(w, w.loose16, cache, m.layer, s.head, from, n, d)
+	}
+	before := s.keys - s.tokens - from // keys of the part before the first token
+	for low := max(-before, 0) * group; low < s.tokens*group; low += tileQueries {
+		w.tile(low, min(low+tileQueries, s.tokens*group), group, before+1, n, d)
+	}
+}
+
+// tile adds a part of n keys to rows [low, high). Token t, rows t*group and
+// following, sees the first seen+t keys of it, at least one.
+func (w *attender) tile(low, high, group, seen, n, d int) {
+	rows, lanes := high-low, dims(d)
+	strips := (min(seen+(high-1)/group, n)-1)/kern.StripLanes + 1 // what the last row sees
+	keys := strips * kern.StripLanes
+	kern.MatMulI16(w.scores, partTokens, w.q[low*d:high*d], d, w.keys, kern.StripLanes*d, rows, strips, d)
+	for r := range rows {
+		visible := min(seen+(low+r)/group, n)
+		w.top[r], w.sum[r], w.unit[r] = kern.SoftenI16(w.weights[r*partTokens:][:keys], w.x, w.scores[r*partTokens:(r+1)*partTokens],
+			w.keyScale, w.valueScale, visible, w.qScale[low+r])
+	}
+	w.total.meet(low, w.own[:], w.top[:rows], w.sum[:])
+	kern.MatMulI16(w.added, lanes, w.weights, partTokens, w.values, valueStrip, rows, lanes/kern.StripLanes, keys)
+	for r := range rows {
+		kern.MergeI32(w.total.y[(low+r)*d:(low+r+1)*d], w.added[r*lanes:], w.own[r], w.unit[r], w.top[r])
 	}
 }
 
 // joinParts merges the parts of a token and head that were tasks of their own.
 func (m *Model) joinParts(worker, i int) {
-	j, c, d, t := &m.joints[i], &m.config, m.config.HeadDim, &m.workers[worker].total
+	j, c, d, s := &m.joints[i], &m.config, m.config.HeadDim, &m.workers[worker].total
 	group, width := c.Heads/c.KVHeads, c.partWidth()
+	s.reset(group, d)
 	for g := range group {
+		y := s.y[g*d : (g+1)*d]
 		for part := range j.parts {
 			row := m.parts[(j.slot+part*group+g)*width:][:width]
-			if part == 0 {
-				copy(t.y[g*d:], row[:d])
-				t.max[g], t.sum[g] = row[d], row[d+1]
-				continue
-			}
-			t.merge(g, row[:d], row[d], row[d+1])
+			var own [1]float32
+			s.meet(g, own[:], row[d:d+1], row[d+1:])
+			kern.Scale(y, own[0]) // as kern.MergeI32 does it
+			kern.Axpy(y, row[d], row[:d])
 		}
 	}
-	m.attend(j.token, j.head, t, 0)
+	m.attend(j.token, j.head, s, 0)
 }
 
 // attend puts the rows of s from row first on, those of one token and key-value
@@ -326,89 +288,49 @@ func (m *Model) attend(token, head int, s *sums, first int) {
 	}
 }
 
-// locate returns the page of position pos, its place there, and how many of
-// the n positions from there on the page holds.
-func locate(pos, n, per int) (page, at, here int) {
-	page, at = pos/per, pos%per
-	return page, at, min(per-at, n)
+// block is what one page holds of a layer and head.
+type block[E int8 | int16] struct {
+	keys, values         []E
+	keyScale, valueScale []float32
 }
 
-// gather copies keys and values of n positions out of the pages.
-func (w *attender) gather(cache *kv.Seq, layer, head, from, n, d int) {
-	per, format := cache.PageTokens(), cache.Geometry().Format
-	to := &w.blocks[format]
-	if to.keys == nil && to.keys8 == nil {
-		*to = newBlock(format, d)
-	}
-	w.block = to
-	for i := 0; i < n; {
-		page, at, k := locate(from+i, n-i, per)
-		b := inPage(cache, page, layer, head, at, k, d)
-		to.put(i, &b, d)
-		i += k
+func (b *block[E]) read(cache *kv.Seq, page, layer, head int) {
+	switch b := any(b).(type) {
+	case *block[int8]:
+		b.keys, b.keyScale = cache.KeysQ8(page, layer, head)
+		b.values, b.valueScale = cache.ValuesQ8(page, layer, head)
+	case *block[int16]:
+		b.keys, b.keyScale = cache.Keys(page, layer, head)
+		b.values, b.valueScale = cache.Values(page, layer, head)
 	}
 }
 
-// visit adds a block of n keys to the rows of one token. They are too few to
-// be worth gathering it: their scores are gathered from page to page instead.
-func (w *attender) visit(cache *kv.Seq, layer, head, from, n, rows, d int) {
-	per := cache.PageTokens()
-	for i := 0; i < n; {
-		page, at, k := locate(from+i, n-i, per)
-		b, piece := inPage(cache, page, layer, head, at, k, d), w.piece[:rows*k]
-		b.score(piece, w.q[:rows*d], rows, k, d)
-		for r := range rows {
-			copy(w.scores[r*n+i:r*n+i+k], piece[r*k:])
+// load makes the panels of the n keys and values from position from on. The lanes
+// that fill the last strip hold what lies behind: any integers.
+func load[E int8 | int16](w *attender, loose []E, cache *kv.Seq, layer, head, from, n, d int) {
+	const lanes = kern.StripLanes
+	var b block[E]
+	per, held := cache.PageTokens(), -1
+	for j := 0; j < n; j += lanes {
+		keys, values := loose[:lanes*d], loose[lanes*d:]
+		for i := 0; i < min(lanes, n-j); { // the tokens of a strip, page by page
+			page, at := (from+j+i)/per, (from+j+i)%per
+			if page != held {
+				b.read(cache, page, layer, head)
+				held = page
+			}
+			here := min(per-at, n-j-i, lanes-i)
+			copy(w.keyScale[j+i:], b.keyScale[at:at+here])
+			copy(w.valueScale[j+i:], b.valueScale[at:at+here])
+			if i == 0 && per-at >= lanes {
+				keys, values = b.keys[at*d:(at+lanes)*d], b.values[at*d:(at+lanes)*d]
+			} else {
+				copy(keys[i*d:], b.keys[at*d:(at+here)*d])
+				copy(values[i*d:], b.values[at*d:(at+here)*d])
+			}
+			i += here
 		}
-		i += k
+		kern.PackKeys(w.keys[j*d:(j+lanes)*d], keys, d, d)
+		kern.PackValues(w.values[j*lanes:], valueStrip, values, lanes, d, d)
 	}
-	for r := range rows {
-		w.soften(r, w.scores[r*n:(r+1)*n], d)
-	}
-	for i := 0; i < n; {
-		page, at, k := locate(from+i, n-i, per)
-		b, piece := inPage(cache, page, layer, head, at, k, d), w.piece[:rows*k]
-		for r := range rows {
-			copy(piece[r*k:(r+1)*k], w.scores[r*n+i:])
-		}
-		b.add(w.y[:rows*d], piece, rows, k, d)
-		i += k
-	}
-}
-
-// absorb adds a block of n keys to rows [low, high). Token t, rows t*group and
-// following, sees the first seen+t keys of it, at least one.
-func (w *attender) absorb(low, high, group, n, seen, d int) {
-	rows := high - low
-	scores := w.scores[:rows*n]
-	// Beyond what a row sees there are keys of later tokens, at most as many as
-	// the span has tokens: cheaper to compute than to leave out.
-	w.block.score(scores, w.q[low*d:high*d], rows, n, d)
-	for r := low; r < high; r++ {
-		w.soften(r, scores[(r-low)*n:][:min(seen+r/group, n)], d)
-	}
-	if seen+low/group >= n {
-		w.block.add(w.y[low*d:high*d], scores, rows, n, d)
-		return
-	}
-	for r := low; r < high; r += group {
-		visible, p := min(seen+r/group, n), scores[(r-low)*n:]
-		for g := 1; g < group; g++ {
-			copy(p[g*visible:(g+1)*visible], p[g*n:])
-		}
-		w.block.add(w.y[r*d:(r+group)*d], p[:group*visible], group, visible, d)
-	}
-}
-
-// soften turns the scores of row r into weights and updates its softmax.
-func (w *attender) soften(r int, scores []float32, d int) {
-	if hi := kern.Max(scores); hi > w.max[r] {
-		if w.sum[r] != 0 {
-			less := shrink(w.max[r], hi)
-			kern.Scale(w.y[r*d:(r+1)*d], less)
-			w.sum[r] *= less
-		}
-		w.max[r] = hi
-	}
-	w.sum[r] += kern.ExpInto(scores, scores, w.max[r])
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/runtime/sched"
 )
@@ -85,14 +84,10 @@ func benchmarkForward(b *testing.B, c Config, pool model.Pool, tokens, past int)
 	if _, err := s.Grow(past); err != nil {
 		b.Fatal(err)
 	}
-	half := make([]uint16, c.HeadDim)
 	for pos := range past { // keys and values of any kind
-		kern.F32ToF16(half, o.Scratch[pos:])
-		for layer := range c.Layers {
+		for m.layer = range c.Layers {
 			for head := range c.KVHeads {
-				key, value := s.At(pos, layer, head)
-				copy(key, half)
-				copy(value, half)
+				m.store(s, pos, head, o.Scratch[pos:pos+c.HeadDim], o.Scratch[2*pos:2*pos+c.HeadDim])
 			}
 		}
 	}

@@ -272,9 +272,9 @@ func (c Config) Validate() error {
 // QKV returns the rows of the joined query, key and value projection.
 func (c Config) QKV() int { return (c.Heads + 2*c.KVHeads) * c.HeadDim }
 
-// KVBytesPerToken returns what one token occupies in an F16 KV cache.
+// KVBytesPerToken returns what one token occupies in a KV cache of 16 bits.
 func (c Config) KVBytesPerToken() int64 {
-	return int64(c.Layers) * 2 * int64(c.KVHeads) * int64(c.HeadDim) * 2
+	return int64(c.Layers) * 2 * int64(c.KVHeads) * (int64(c.HeadDim)*2 + 4)
 }
 
 func (c *Config) parseRope(raw json.RawMessage) error {

@@ -165,7 +165,7 @@ func TestConfigSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.QKV() != (4+2+2)*16 || c.KVBytesPerToken() != 2*2*2*16*2 {
+	if c.QKV() != (4+2+2)*16 || c.KVBytesPerToken() != 2*2*2*(16*2+4) {
 		t.Errorf("QKV %d, KVBytesPerToken %d", c.QKV(), c.KVBytesPerToken())
 	}
 }

@@ -160,7 +160,7 @@ const (
 	// fewer take the caller less time, some microseconds, than a wake-up.
 	leastElements = 1 << 14
 	// macsPerElement is what attention does in the time of one such element.
-	macsPerElement = 8
+	macsPerElement = 16
 )
 
 // each runs f for i in [0, n), on the pool if enough elements are touched.
@@ -220,9 +220,8 @@ func (m *Model) store(cache *kv.Seq, pos, head int, key, value []float32) {
 		*keyScale, *valueScale = kern.QuantizeI8(k, key), kern.QuantizeI8(v, value)
 		return
 	}
-	k, v := cache.At(pos, m.layer, head)
-	kern.F32ToF16(k, key)
-	kern.F32ToF16(v, value)
+	k, v, keyScale, valueScale := cache.At(pos, m.layer, head)
+	*keyScale, *valueScale = kern.QuantizeDotI16(k, key), kern.QuantizeI16(v, value)
 }
 
 // logits applies the last norm and the head to the rows that are wanted,

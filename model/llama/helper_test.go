@@ -59,7 +59,7 @@ func openModel(t testing.TB, dir string, pool model.Pool, stream bool) (Config, 
 // newSeq returns a cache of its own for one sequence.
 func newSeq(t testing.TB, c Config, tokens, pageTokens int) *kv.Seq {
 	t.Helper()
-	return newSeqOf(t, c, kv.F16, tokens, pageTokens)
+	return newSeqOf(t, c, kv.Q16, tokens, pageTokens)
 }
 
 // newSeqOf is newSeq for a format.

@@ -103,8 +103,8 @@ type Model struct {
 type wanted struct{ seq, token, at int }
 
 // ScratchBytes returns the size of the work memory that New needs for c and o,
-// for which both must be valid. Each worker of the pool takes some 140 KiB
-// more for attention with heads of 64 elements, 250 KiB with heads of 128.
+// for which both must be valid. Each worker of the pool takes some 180 KiB
+// more for attention with heads of 64 elements, 290 KiB with heads of 128.
 func ScratchBytes(c Config, o Options) int64 {
 	o = o.withDefaults(c)
 	n := int64(o.MaxBatchTokens)

@@ -93,8 +93,8 @@ func (v *tinyModel) weights(t testing.TB, pool model.Pool, stream bool) *FloatWe
 }
 
 // Bounds of the logit error of float32 against float64, where logits reach 6.
-// A key or value that float32 rounds to the other side of a binary16 tie moves
-// single logits by some 1e-4; where that does not happen the error is 1e-5.
+// A query, key, value or weight that float32 rounds to the other side of a tie moves
+// single logits by some 1e-4; the rest is 1e-5.
 const (
 	tinyWorst = 2e-3
 	tinyRMS   = 2.5e-4
