@@ -24,9 +24,13 @@ type OwnText struct {
 }
 
 const (
-	ownHeld    = 640 << 20 // bytes of a float32 model that are held while it writes
-	ownCache   = 448 << 20 // bytes of keys and values
-	ownStretch = 128       // tokens of a sequence of a streamed model: as many passes over it
+	ownHeld  = 640 << 20 // bytes of a float32 model that are held while it writes
+	ownCache = 448 << 20 // bytes of keys and values
+
+	// A sequence takes as many passes over the model as it has tokens, so there
+	// are some tens of sequences side by side, and those of a streamed model are short.
+	ownSide    = 32
+	ownStretch = 128 // tokens of a sequence, at least
 )
 
 // Count returns the number of tokens of the text, written or not.
@@ -61,7 +65,7 @@ func (p *packer) writeText(ctx context.Context) error {
 	}
 	c, pool := p.cfg, workers(p.opt.Workers)
 	o := selftext.Options{
-		Tokens: own.Tokens, Stretch: min(window, c.MaxContext), BOS: own.BOS, Temperature: 1, Seed: own.Seed, CacheBytes: ownCache,
+		Tokens: own.Tokens, Stretch: min(window, c.MaxContext, max(ownStretch, own.Tokens/ownSide)), BOS: own.BOS, Temperature: 1, Seed: own.Seed, CacheBytes: ownCache,
 		Progress: func(done, total int) {
 			p.opt.Progress(Progress{"write", cal.describe(), int64(done), int64(total)})
 		},

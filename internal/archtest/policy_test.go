@@ -46,8 +46,9 @@ const ours = `
 	NONE < pack/calib;
 	internal/kern, model, model/llama < pack/fisher;
 	internal/kern, model, model/kv, model/llama < pack/selftext;
+	NONE < pack/affine;
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
-	model, model/kv, model/llama, pack/quant, pack/fisher, pack/selftext < pack;
+	model, model/kv, model/llama, pack/quant, pack/fisher, pack/selftext, pack/affine < pack;
 
 	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
 
@@ -119,7 +120,7 @@ const outside = `
 	github.com/gpustack/gguf-parser-go < weights/gguf;
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;
-	gonum.org/v1/gonum/... < lowrank;
+	gonum.org/v1/gonum/... < lowrank, pack/affine;
 	gonum.org/v1/plot/... < pack/report, bench/plot;
 	github.com/alecthomas/kong, github.com/vbauerster/mpb/v8/... < cmd/lamina;
 	golang.org/x/sync/errgroup < runtime/residency, internal/engine, internal/codecbench, internal/codecs, internal/lowrankbench, pack, server, cmd/lamina;
