@@ -279,21 +279,32 @@ func (m *Matrix) panel(dst []float32, a *activations, levels []uint8, zero int32
 	padded, rows := m.start[m.panels()], hi-lo
 	for t := 0; t < a.n; t += tokenBlock {
 		n := min(tokenBlock, a.n-t)
-		q := a.q[t*padded+c0:]
+		q, sums := a.q[t*padded+c0:], m.sums(a, dots, zero, t, n, p, lo, hi)
+		if len(sparse) == 0 {
+			sums.MatMulTo(dst[t*a.ld+lo:], a.ld, levels, q, c1-c0, padded)
+			continue
+		}
 		kern.MatMulU8S8(dots[:n*rows], levels, q, rows, c1-c0, n, padded)
 		for _, o := range sparse {
 			for k := range n {
 				dots[k*rows+int(o.row)-lo] += o.delta * int32(q[k*padded+int(o.col)])
 			}
 		}
-		m.accumulate(dst, a, dots, zero, t, n, p, lo, hi)
+		sums.AddTo(dst[t*a.ld+lo:], a.ld)
 	}
 }
 
 // accumulate adds the sums of rows [lo, hi) and panel p to n vectors of dst from
-// vector t on. Panels come in ascending order: the first finds nothing there,
-// after the last the rows are scaled.
+// vector t on.
 func (m *Matrix) accumulate(dst []float32, a *activations, dots []int32, zero int32, t, n, p, lo, hi int) {
+	sums := m.sums(a, dots, zero, t, n, p, lo, hi)
+	sums.AddTo(dst[t*a.ld+lo:], a.ld)
+}
+
+// sums returns what becomes of the sums of rows [lo, hi) and panel p with n vectors
+// from vector t on. Panels come in ascending order: the first finds no results,
+// after the last the rows are scaled.
+func (m *Matrix) sums(a *activations, dots []int32, zero int32, t, n, p, lo, hi int) kern.Sums {
 	panels := m.panels()
 	sums := kern.Sums{
 		D: dots, Rows: hi - lo, N: n, Zero: zero,
@@ -302,7 +313,7 @@ func (m *Matrix) accumulate(dst []float32, a *activations, dots []int32, zero in
 	if p == panels-1 {
 		sums.Row = m.row[lo:hi]
 	}
-	sums.AddTo(dst[t*a.ld+lo:], a.ld)
+	return sums
 }
 
 // patch adds an outlier to its level if the kernels can multiply the sum.

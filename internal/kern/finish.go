@@ -25,6 +25,12 @@ func (s *Sums) AddTo(y []float32, ldy int) {
 	if s.Rows == 0 || s.N == 0 {
 		return
 	}
+	s.check(y, ldy)
+	s.addTo(y, ldy, finishVectors(s, y, ldy))
+}
+
+// check panics if an operand is too short.
+func (s *Sums) check(y []float32, ldy int) {
 	if ldy < s.Rows {
 		panic("kern: tokens overlap")
 	}
@@ -33,7 +39,33 @@ func (s *Sums) AddTo(y []float32, ldy int) {
 	if s.Row != nil {
 		_ = s.Row[:s.Rows]
 	}
-	s.addTo(y, ldy, finishVectors(s, y, ldy))
+}
+
+// MatMulTo multiplies a panel, Rows x cols, with the N vectors of x, as [MatMulU8S8]
+// does, and adds the sums to y as AddTo does, in one go where the tier can. D is
+// scratch. Exact.
+func (s *Sums) MatMulTo(y []float32, ldy int, w []byte, x []int8, cols, ldx int) {
+	checkPanel(s.Rows, cols, s.N)
+	if s.N == 0 || s.Rows == 0 {
+		return
+	}
+	if ldx < cols {
+		panic("kern: tokens overlap")
+	}
+	s.check(y, ldy)
+	w, x = w[:s.Rows*cols], x[:(s.N-1)*ldx+cols]
+	if s.matMulTo(y, ldy, w, x, cols, ldx) {
+		return
+	}
+	MatMulU8S8(s.D, w, x, s.Rows, cols, s.N, ldx)
+	s.AddTo(y, ldy)
+}
+
+// from returns what concerns the tokens from t on.
+func (s *Sums) from(t int) *Sums {
+	rest := *s
+	rest.D, rest.N, rest.Sum, rest.Scale = s.D[t*s.Rows:], s.N-t, s.Sum[t*s.Ld:], s.Scale[t*s.Ld:]
+	return &rest
 }
 
 // addTo does the rows from first on.

@@ -54,6 +54,43 @@ func TestSums(t *testing.T) {
 	}
 }
 
+// TestMatMulTo compares with the product and the sums one after the other.
+func TestMatMulTo(t *testing.T) {
+	for _, rows := range []int{7, 32, 39, 64} {
+		for _, cols := range []int{64, 256, 576} {
+			for _, n := range []int{1, 9, 10, 16, 21} {
+				for flags := range 4 {
+					t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d/flags=%d", rows, cols, n, flags), func(t *testing.T) {
+						r := rng(rows*8 + n)
+						const ld = 3
+						ldx, ldy := cols+16*(n&1), rows+2*(rows&1)
+						w, x := panel(t, r, rows*cols, (n-1)*ldx+cols, flags == 0, true)
+						s := &Sums{
+							D: guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
+							Sum: guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
+						}
+						for i := range s.Sum {
+							s.Sum[i] = int32(r.IntN(60000) - 30000)
+						}
+						if flags&2 != 0 {
+							s.Row = normals(t, r, rows, true)
+						}
+						in := odd(t, r, (n-1)*ldy+rows, true)
+						cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+							y, want := guarded[float32](t, len(in), true), clone(in)
+							copy(y, in)
+							s.MatMulTo(y, ldy, w, x, cols, ldx)
+							MatMulU8S8(s.D, w, x, rows, cols, n, ldx)
+							s.AddTo(want, ldy)
+							wantSame(t, "results", y, want)
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
 // TestSumPanels compares with adding panel after panel.
 func TestSumPanels(t *testing.T) {
 	for _, rows := range []int{1, 7, 8, 9, 16, 24, 31, 64} {

@@ -1,6 +1,7 @@
 //go:build !purego
 
 #include "textflag.h"
+#include "gemm8_amd64.h"
 
 // Int8 products: unsigned weights times signed activations.
 //
@@ -363,13 +364,7 @@ loop:
 	VZEROUPPER
 	RET
 
-// TOKEN multiplies 4 columns of one token with 32 rows in Z30 and Z31.
-#define TOKEN(x, lo, hi, tmp) \
-	VPBROADCASTD x, tmp       \
-	VPDPBUSD     tmp, Z30, lo \
-	VPDPBUSD     tmp, Z31, hi
-
-// PHASE does so for columns off to off+3 of a lone token; four phases have sums of
+// PHASE does what TOKEN does for columns off to off+3 of a lone token; four phases have sums of
 // their own, to hide the latency.
 #define PHASE(off, lo, hi) \
 	VMOVDQU64     (2*16*off)(AX), Z30    \
