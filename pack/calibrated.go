@@ -93,11 +93,12 @@ func (p *packer) planMatrix(m *matrix) error {
 	if m.transform != nil {
 		m.gram.turn(m.transform)
 	}
-	f, err := newFeedback(m.gram, workers(p.opt.Workers))
+	f, err := newFeedback(m.gram, m.rows, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}
 	f.rows(wanted(m.cost, power))
+	f.fixed = m.fixedSide()
 	m.feedback = f
 	if err := p.observe(m); err != nil || p.opt.Error == 0 {
 		return err
@@ -182,11 +183,11 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 		return nil, err
 	}
 	defer release()
-	fit, err := f.fit(p.opt.Mode, step, rateThin, 2)
+	fit, err := f.fit(p.opt.kind(), step, rateThin, 2)
 	for planes := 0; err == nil; planes++ {
 		// All of the sample may need more planes than a part of it.
 		planes = max(planes, fit.planes)
-		if fit, _, err = f.fitPlanes(p.opt.Mode, planes, step, 1, 3); err != nil || fit.tables != nil {
+		if fit, _, err = f.fitPlanes(p.opt.kind(), planes, step, fit.width, 1, 3); err != nil || fit.tables != nil {
 			break
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // encode quantises and codes one matrix and appends it to w.
 func (p *packer) encode(ctx context.Context, w tensorWriter, m *matrix, role string, step float64) (*TensorReport, error) {
-	fit, err := m.fit(p.opt.Mode, step, 1, 3)
+	fit, err := m.fit(p.opt.kind(), step, 1, 3)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ type Factored struct {
 	Cols       int // of the whole: width of the input
 	Parts      []FactoredPart
 	Mode       rans.Mode
-	Workers    int // goroutines that quantise; 0 is one per processor
+	Fast       bool // as in Options
+	Workers    int  // goroutines that quantise; 0 is one per processor
 
 	gram *triangle // of the inputs, for error feedback; nil codes without data
 
@@ -151,7 +152,7 @@ func (t *target) rows() int { return len(t.values) / t.cols }
 
 // code quantises and codes all matrices of f.
 func (f *Factored) code(ctx context.Context) (*codedFactored, error) {
-	p := &packer{opt: Options{Mode: f.Mode, Workers: f.Workers}}
+	p := &packer{opt: Options{Mode: f.Mode, Fast: f.Fast, Workers: f.Workers}}
 	if p.opt.Workers <= 0 {
 		p.opt.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -466,7 +467,11 @@ func skinny(rows, cols int) (band, depth int) {
 // shareFeedback plans error feedback for matrices with the same input: the same
 // order and scales of columns for all, so that activations are quantised once.
 func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
-	f, err := newFeedback(g, workers(p.opt.Workers))
+	rows := 0
+	for _, m := range mats {
+		rows += m.rows
+	}
+	f, err := newFeedback(g, rows, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}
@@ -480,6 +485,7 @@ func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
 			}
 		}
 		own.rows(want)
+		own.fixed = m.fixedSide()
 		m.feedback = &own
 		if err := p.observe(m); err != nil {
 			return err
@@ -496,7 +502,7 @@ func (p *packer) codeAt(ctx context.Context, m *matrix, bits float64) (*coded, e
 	lo, hi := math.Log2(minStep), math.Log2(maxStep)
 	for range 16 {
 		mid := (lo + hi) / 2
-		rate, err := m.rate(p.opt.Mode, math.Exp2(mid))
+		rate, err := m.rate(p.opt.kind(), math.Exp2(mid))
 		if err != nil {
 			return nil, err
 		}
@@ -515,7 +521,7 @@ func (p *packer) codeAt(ctx context.Context, m *matrix, bits float64) (*coded, e
 
 // encodePlain is encodeFeedback without data.
 func (p *packer) encodePlain(ctx context.Context, m *matrix, step float64) (*coded, error) {
-	fit, err := m.fit(p.opt.Mode, step, 1, 3)
+	fit, err := m.fit(p.opt.kind(), step, 1, 3)
 	if err != nil {
 		return nil, err
 	}

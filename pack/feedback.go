@@ -32,6 +32,7 @@ type feedback struct {
 	ids    []int     // rows of the sample
 	sample []float32 // these rows in coded order, as they are
 	keep   bool      // fits tell the errors of the sample
+	fixed  float64   // side information of chunks and directory, in bits per weight
 }
 
 const (
@@ -53,16 +54,40 @@ const (
 	// error in the logit of a rare token raises its probability exponentially.
 	rowPower   = 0.35
 	tokenPower = 0.3
+
+	// regroupRows is how many rows make it worth 4 bits a column to bring columns
+	// of like variance together.
+	regroupRows = 0
+	// sideMost bounds side information, in bits per weight, where classes are to
+	// choose from.
+	sideMost = 0.06
 )
 
-// newFeedback plans the columns of a matrix from its Gram matrix.
-func newFeedback(g *triangle, pool model.Pool) (*feedback, error) {
+// newFeedback plans the columns of a matrix with so many rows from the Gram matrix
+// of its inputs.
+func newFeedback(g *triangle, rows int, pool model.Pool) (*feedback, error) {
 	n := g.n
-	f := &feedback{perm: make([]int, n), order: make([]uint8, n)}
-	// Columns of like variance share lane groups, and so tables.
+	f := &feedback{perm: make([]int, n)}
 	for j := range n {
 		f.perm[j] = j
 	}
+	if rows > regroupRows {
+		f.regroup(g)
+	}
+	var root []float64
+	var err error
+	if f.a, root, err = g.factorise(f.perm, pool); err != nil {
+		return nil, err
+	}
+	f.columns(root)
+	return f, nil
+}
+
+// regroup sorts the columns so that those of like variance share lane groups,
+// and so tables.
+func (f *feedback) regroup(g *triangle) {
+	n := g.n
+	f.order = make([]uint8, n)
 	slices.SortStableFunc(f.perm, func(i, j int) int { return cmp.Compare(g.symmetric(j, j), g.symmetric(i, i)) })
 	groups := tile.Layout{Rows: 1, Cols: n}.Groups()
 	classes := min(groups, rans.MaxClasses)
@@ -72,13 +97,6 @@ func newFeedback(g *triangle, pool model.Pool) (*feedback, error) {
 	slices.SortStableFunc(f.perm, func(i, j int) int {
 		return cmp.Or(cmp.Compare(f.order[i], f.order[j]), cmp.Compare(i, j))
 	})
-	var root []float64
-	var err error
-	if f.a, root, err = g.factorise(f.perm, pool); err != nil {
-		return nil, err
-	}
-	f.columns(root)
-	return f, nil
 }
 
 // rows sets the scales of the rows that f is for: log2 of the scale of each at a
@@ -192,8 +210,9 @@ type rowPlan struct {
 // that levels of so many raw planes are made for.
 var reach = [...]float64{2, 3, 4, 5}
 
-// planRows plans the rows for a step.
-func (f *feedback) planRows(mode rans.Mode, planes int, step float64) rowPlan {
+// planRows plans the rows for a step. Rows and lane groups whose sizes in steps
+// differ by less than width octaves share tables.
+func (f *feedback) planRows(mode rans.Mode, planes int, step, width float64) rowPlan {
 	most := reach[planes]
 	if mode == rans.Scalar {
 		most-- // its levels are all in use, not every second one
@@ -226,13 +245,8 @@ func (f *feedback) planRows(mode rans.Mode, planes int, step float64) rowPlan {
 	if p.scale.Bits == 0 {
 		p.scale.Code = nil
 	}
-	// Rows and groups of like size in steps share tables.
 	gLow, gHigh := slices.Min(f.group), slices.Max(f.group)
-	width := 0.5
-	if len(f.want)*f.a.n > 1<<20 {
-		width = 0.3
-	}
-	width = max(width, (high-low+gHigh-gLow)/(rans.MaxClasses-2))
+	width = max(width, (high-low+gHigh-gLow)/(rans.MaxClasses-2)) // +Inf puts all into class 0
 	p.class, p.group = make([]uint8, len(at)), make([]uint8, len(f.group))
 	most1, most2 := uint8(0), uint8(0)
 	for r := range p.class {
@@ -321,12 +335,21 @@ func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders 
 // counts holds how often symbols were used, per quantiser.
 type counts [2][rans.Alphabet]int64
 
+// widths returns what widths of classes to choose from, narrow ones first: the
+// smaller a matrix, the more a class costs beside what it saves.
+func (f *feedback) widths() []float64 {
+	if len(f.want)*f.a.n > 1<<20 {
+		return []float64{0.3}
+	}
+	return []float64{0.5}
+}
+
 // fit is [matrix.fit] with error feedback: planes, classes and tables for a
 // matrix at a step. It looks at every thin-th row of the sample.
-func (f *feedback) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
+func (f *feedback) fit(kind quant.Kind, step float64, thin, turns int) (*coderFit, error) {
 	var best *coderFit
-	for planes := range mode.MaxPlanes() + 1 {
-		c, reach, err := f.fitPlanes(mode, planes, step, thin, turns)
+	for planes := range kind.MaxPlanes() + 1 {
+		c, reach, err := f.fitWidths(kind, planes, step, thin, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -355,9 +378,28 @@ func (f *feedback) scaled(p *rowPlan, thin int) (values []float32, class []uint8
 	return values, class
 }
 
-func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns int) (c *coderFit, reach bool, err error) {
-	plan := f.planRows(mode, planes, step)
-	c = &coderFit{planes: planes, plan: plan}
+// fitWidths is [feedback.fit] for a number of raw planes; reach reports whether
+// the alphabet covers practically all weights. Of the widths of classes whose side
+// information is in bounds the cheapest is taken, or else the cheapest of all.
+func (f *feedback) fitWidths(kind quant.Kind, planes int, step float64, thin, turns int) (best *coderFit, reach bool, err error) {
+	for _, width := range f.widths() {
+		c, far, err := f.fitPlanes(kind, planes, step, width, thin, turns)
+		if err != nil {
+			return nil, false, err
+		}
+		reach = reach || far
+		over := best != nil && (c.side > sideMost) != (best.side > sideMost)
+		if best == nil || over && c.side < best.side || !over && c.cost < best.cost {
+			best = c
+		}
+	}
+	return best, reach, nil
+}
+
+func (f *feedback) fitPlanes(kind quant.Kind, planes int, step, width float64, thin, turns int) (c *coderFit, reach bool, err error) {
+	mode := kind.Mode
+	plan := f.planRows(mode, planes, step, width)
+	c = &coderFit{planes: planes, plan: plan, width: width}
 	lambda := feedbackLambda * quant.Lambda(mode)
 	uniform := quant.Uniform(mode, planes)
 	uniform.Lambda = lambda
@@ -394,7 +436,7 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, tur
 		for k := range seen {
 			var tables []rans.Table
 			for q := range 1 + int(mode) {
-				t, err := quant.FitTable(smooth(seen, k, q))
+				t, err := kind.FitTable(smooth(seen, k, q))
 				if err != nil {
 					return nil, false, err
 				}
@@ -415,12 +457,18 @@ func (f *feedback) fitPlanes(mode rans.Mode, planes int, step float64, thin, tur
 		if f.keep {
 			c.errors = values
 		}
-		c.cost = f.price(&plan, loss/total, step) + float64(lambda)*c.bits
 		rowBits := float64(plan.scale.Bits)
 		if len(seen) > 1 {
 			rowBits += 4
 		}
-		c.bits += float64(len(c.tables)*24*8)/(rows*n) + float64(4+f.col.Bits)/rows + rowBits/n
+		colBits := float64(f.col.Bits)
+		if f.order != nil {
+			colBits += 4
+		}
+		side := float64(len(c.tables)*24*8)/(rows*n) + colBits/rows + rowBits/n
+		c.bits += side
+		c.side = side + f.fixed
+		c.cost = f.price(&plan, loss/total, step) + float64(quant.Lambda(mode))*c.bits
 		reach = outliers*20000 <= len(values)
 	}
 	return c, reach, nil
@@ -432,7 +480,7 @@ func (f *feedback) price(p *rowPlan, loss, step float64) float64 {
 	more := 0.0
 	for r, w := range f.want {
 		over := math.Log2(float64(p.scale.Value(r))) - w - math.Log2(step)
-		more += math.Exp2(2*min(over, 2)) / float64(len(f.want))
+		more += math.Exp2(2*min(over, 6)) / float64(len(f.want))
 	}
 	return loss * max(more, 1)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/model"
+	"github.com/lamina-llm/lamina/pack/quant"
 )
 
 // inputs returns n vectors of the given width: mixtures of few factors, with
@@ -131,7 +132,7 @@ func planned(g *triangle, w []float32) (*feedback, error) {
 	for r := range cost {
 		cost[r] = 1
 	}
-	f, err := newFeedback(g, workers(1))
+	f, err := newFeedback(g, rows, workers(1))
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +151,7 @@ func reconstruct(t *testing.T, f *feedback, mode rans.Mode, w []float32, step fl
 	t.Helper()
 	n := f.a.n
 	rows := len(w) / n
-	fit, err := f.fit(mode, step, 1, 2)
+	fit, err := f.fit(quant.Kind{Mode: mode}, step, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

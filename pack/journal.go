@@ -84,7 +84,7 @@ func (p *packer) runKey(from source.Provenance) (string, error) {
 		_ = binary.Write(tokens, binary.LittleEndian, c.Tokens) // a hash takes everything
 	}
 	data, err := json.Marshal([]any{
-		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)), own,
+		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Fast, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)), own,
 		o.Representation, o.Keep, o.Tolerance, o.Method, o.Transform,
 	})
 	sum := sha256.Sum256(data)

@@ -111,11 +111,11 @@ func (p *packer) matrices() ([]*matrix, error) {
 	return list, nil
 }
 
-// geometry chooses chunks: tall enough that the two bytes of state per lane
-// cost little (1024 weights a lane is 0.016 bit), but at least a few of them so
-// that several cores can share a product.
+// geometry chooses chunks: tall enough, over bands or panels, that the two bytes
+// of state per lane cost little (1024 weights a lane is 0.016 bit), but at least
+// two of them, of small matrices one, so that several cores can share a product.
 func geometry(rows, cols, maxBand int) (band, depth int) {
-	const lane, share = 1024, 4
+	const lane, share, small = 1024, 4, 1 << 18
 	panels := tile.Layout{Rows: rows, Cols: cols}.Panels()
 	bands := (rows + maxBand - 1) / maxBand
 	for bands*panels < share && rows/(bands+1) >= lane {
@@ -124,7 +124,8 @@ func geometry(rows, cols, maxBand int) (band, depth int) {
 	band = (rows + bands - 1) / bands
 	band = min((band+15)/16*16, maxBand)
 	depth = 1
-	for band*(depth+1) <= max(lane, band) && (panels+depth)/(depth+1) >= 2 {
+	for depth < panels && band*(depth+1) <= max(lane, band) &&
+		(rows*cols < small || bands*((panels+depth)/(depth+1)) >= 2) {
 		depth++
 	}
 	return min(band, rows), depth

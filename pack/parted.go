@@ -9,6 +9,7 @@ import (
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/lowrank"
+	"github.com/lamina-llm/lamina/pack/quant"
 )
 
 // parted is a matrix of the layers that is coded in parts, some of them
@@ -33,7 +34,7 @@ const (
 // beside them if correct is set. layers are those of the tensors, nil where not
 // needed; m is scanned, and has its feedback if there was calibration.
 func (p *packer) part(m *matrix, heights []int, layers []*lowrank.Layer, ranks []int, method Method, correct bool) (*parted, error) {
-	f := &Factored{Name: m.name, Cols: m.cols, Mode: p.opt.Mode, Workers: p.opt.Workers, gram: m.gram, want: m.wanted()}
+	f := &Factored{Name: m.name, Cols: m.cols, Mode: p.opt.Mode, Fast: p.opt.Fast, Workers: p.opt.Workers, gram: m.gram, want: m.wanted()}
 	d := &parted{f: f}
 	at := 0
 	for i, rows := range heights {
@@ -130,10 +131,10 @@ func (m *matrix) spread(f *coderFit) (sum float64) {
 }
 
 // bits returns the bits per weight of the whole at m's step.
-func (d *parted) bits(mode rans.Mode, step float64) (float64, error) {
+func (d *parted) bits(kind quant.Kind, step float64) (float64, error) {
 	sum := 0.0
 	for _, s := range d.mats {
-		b, err := s.bits(mode, step)
+		b, err := s.bits(kind, step)
 		if err != nil {
 			return 0, err
 		}
@@ -144,10 +145,10 @@ func (d *parted) bits(mode rans.Mode, step float64) (float64, error) {
 
 // loss returns the squared error of the outputs at m's step, in the unit of the
 // Gram matrix; the parts have losses.
-func (d *parted) loss(mode rans.Mode, step float64) (float64, error) {
+func (d *parted) loss(kind quant.Kind, step float64) (float64, error) {
 	sum := d.cut
 	for _, s := range d.mats {
-		l, err := s.lossAt(mode, step)
+		l, err := s.lossAt(kind, step)
 		if err != nil {
 			return 0, err
 		}
@@ -158,8 +159,8 @@ func (d *parted) loss(mode rans.Mode, step float64) (float64, error) {
 
 // lossAt returns the squared error of the outputs, by interpolation of its
 // logarithm.
-func (m *matrix) lossAt(mode rans.Mode, step float64) (float64, error) {
-	if _, err := m.rate(mode, step); err != nil { // fills in both curves
+func (m *matrix) lossAt(kind quant.Kind, step float64) (float64, error) {
+	if _, err := m.rate(kind, step); err != nil { // fills in both curves
 		return 0, err
 	}
 	x := math.Log2(step) * curveSteps

@@ -80,11 +80,11 @@ func TestParted(t *testing.T) {
 		}
 		for _, step := range []float64{0.3, 0.8} {
 			t.Run(fmt.Sprintf("%s/%v", c.name, step), func(t *testing.T) {
-				bits, err := d.bits(p.opt.Mode, step)
+				bits, err := d.bits(p.opt.kind(), step)
 				if err != nil {
 					t.Fatal(err)
 				}
-				loss, err := d.loss(p.opt.Mode, step)
+				loss, err := d.loss(p.opt.kind(), step)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -33,6 +33,8 @@ type coderFit struct {
 	// for each.
 	coders []*quant.Coder
 	plan   rowPlan
+	width  float64 // of its classes, in octaves
+	side   float64 // information, in bits per weight; with error feedback
 }
 
 // groupCoders returns the coders of a lane group by class of row.
@@ -40,18 +42,18 @@ func (f *coderFit) groupCoders(group int) []*quant.Coder { return f.coders[f.pla
 
 // fit finds planes and tables for m at a step, by turns of quantising every
 // thin-th column of the sample and refitting the tables.
-func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, error) {
+func (m *matrix) fit(kind quant.Kind, step float64, thin, turns int) (*coderFit, error) {
 	if m.feedback != nil {
 		release, err := m.feedback.a.hold(context.Background())
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		return m.feedback.fit(mode, step, thin, turns)
+		return m.feedback.fit(kind, step, thin, turns)
 	}
 	var best *coderFit
-	for planes := range mode.MaxPlanes() + 1 {
-		f, reach, err := m.fitPlanes(mode, planes, step, thin, turns)
+	for planes := range kind.MaxPlanes() + 1 {
+		f, reach, err := m.fitPlanes(kind, planes, step, thin, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -67,8 +69,8 @@ func (m *matrix) fit(mode rans.Mode, step float64, thin, turns int) (*coderFit, 
 
 // fitPlanes is fit for a number of raw planes; reach reports whether the
 // alphabet covers practically all weights.
-func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns int) (f *coderFit, reach bool, err error) {
-	inv := float32(1 / step)
+func (m *matrix) fitPlanes(kind quant.Kind, planes int, step float64, thin, turns int) (f *coderFit, reach bool, err error) {
+	mode, inv := kind.Mode, float32(1/step)
 	rows := m.sample.rows
 	cols := len(m.sample.v) / rows
 	v, rec, index := make([]float32, rows), make([]float32, rows), make([]uint8, rows)
@@ -95,7 +97,7 @@ func (m *matrix) fitPlanes(mode rans.Mode, planes int, step float64, thin, turns
 		}
 		f.tables, f.bits = nil, float64(outliers)*24
 		for q := range 1 + int(mode) {
-			t, err := quant.FitTable(count[q])
+			t, err := kind.FitTable(count[q])
 			if err != nil {
 				return nil, false, err
 			}
@@ -141,14 +143,14 @@ const rateThin = 3
 
 // rate estimates the bits per weight of m's levels at a step, by interpolation
 // in the logarithm of the step.
-func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
+func (m *matrix) rate(kind quant.Kind, step float64) (float64, error) {
 	x := math.Log2(step) * curveSteps
 	lo := int(math.Floor(x))
 	var at [2]float64
 	for i := range at {
 		b, ok := m.curve[lo+i]
 		if !ok {
-			f, err := m.fit(mode, math.Exp2(float64(lo+i)/curveSteps), rateThin, 2)
+			f, err := m.fit(kind, math.Exp2(float64(lo+i)/curveSteps), rateThin, 2)
 			if err != nil {
 				return 0, err
 			}
@@ -171,28 +173,40 @@ func (m *matrix) rate(mode rans.Mode, step float64) (float64, error) {
 	return at[0]*(1-t) + at[1]*t, nil
 }
 
+// lanes returns the columns of m, padding included.
+func (m *matrix) lanes() int { return (m.cols + rans.Lanes - 1) / rans.Lanes * rans.Lanes }
+
+// states returns the bits per weight that initial states and lengths of streams take.
+func (m *matrix) states() float64 {
+	return float64(m.lanes()) * 16.5 / float64(min(m.band, m.rows)*m.depth*m.cols)
+}
+
+// fixedSide returns the side information that no choice of tables changes, in bits
+// per weight: that of chunks, and about 100 bytes of header and directory.
+func (m *matrix) fixedSide() float64 {
+	return m.states() + float64(100+12*m.chunks())*8/float64(m.weights())
+}
+
 // bits estimates the coded bits per weight of m at a step, side information of
 // chunks and rows included.
-func (m *matrix) bits(mode rans.Mode, step float64) (float64, error) {
+func (m *matrix) bits(kind quant.Kind, step float64) (float64, error) {
 	if m.parted != nil {
-		return m.parted.bits(mode, step)
+		return m.parted.bits(kind, step)
 	}
 	if m.pictures != nil {
 		return m.pictureBits(step)
 	}
-	rate, err := m.rate(mode, step)
+	rate, err := m.rate(kind, step)
 	if err != nil {
 		return 0, err
 	}
-	lanes := float64((m.cols + rans.Lanes - 1) / rans.Lanes * rans.Lanes)
-	states := lanes * 16.3 / float64(min(m.band*m.depth, m.rows*m.depth)) / float64(m.cols)
 	rows := float64(m.row.Bits) / float64(m.cols)
 	tables := 60 * 8 / float64(m.weights())
 	if m.feedback != nil {
 		tables, rows = 0, 0 // in the fit
 	}
-	pad := lanes / float64(m.cols)
-	return rate*(1+(pad-1)*0.5) + states + rows + tables, nil
+	pad := float64(m.lanes()) / float64(m.cols)
+	return rate*(1+(pad-1)*0.5) + m.states() + rows + tables, nil
 }
 
 // solve finds the common step at which the given matrices take target bytes,
@@ -204,7 +218,7 @@ func (p *packer) solve(mats []*matrix, target int64, hint float64) (float64, err
 		g.SetLimit(p.opt.Workers)
 		for i, m := range mats {
 			g.Go(func() error {
-				b, err := m.bits(p.opt.Mode, m.step(step))
+				b, err := m.bits(p.opt.kind(), m.step(step))
 				bytes[i] = b * float64(m.weights()) / 8
 				return err
 			})

@@ -207,10 +207,10 @@ func (p *packer) chooseFor(m *matrix, low *LowRank, first int, step float64) (Ch
 	c := Choice{Name: m.name, Chosen: "dense"}
 	m.losses, m.curve = map[int]float64{}, map[int]float64{}
 	var err error
-	if c.Dense, err = m.bits(p.opt.Mode, step); err != nil {
+	if c.Dense, err = m.bits(p.opt.kind(), step); err != nil {
 		return c, err
 	}
-	loss, err := m.lossAt(p.opt.Mode, step)
+	loss, err := m.lossAt(p.opt.kind(), step)
 	if err != nil {
 		return c, err
 	}
@@ -286,7 +286,7 @@ func (d *parted) bitsFor(p *packer, loss, hint float64) (bits float64, ok bool, 
 			return 0
 		}
 		var l float64
-		l, err = d.loss(p.opt.Mode, step)
+		l, err = d.loss(p.opt.kind(), step)
 		return l
 	}
 	lo, hi := hint, hint
@@ -310,6 +310,6 @@ func (d *parted) bitsFor(p *packer, loss, hint float64) (bits float64, ok bool, 
 	if err != nil {
 		return 0, false, err
 	}
-	bits, err = d.bits(p.opt.Mode, lo)
+	bits, err = d.bits(p.opt.kind(), lo)
 	return bits, err == nil, err
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/pack/quant"
 )
 
 // widths of the benchmarks: hidden and intermediate size of a model of 135 M
@@ -83,7 +84,7 @@ func BenchmarkFeedback(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			fit, err := f.fit(rans.DQ, 0.5, 8, 2)
+			fit, err := f.fit(quant.Kind{Mode: rans.DQ}, 0.5, 8, 2)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -57,7 +57,7 @@ func (p *packer) tolerateMatrix(m *matrix) error {
 	}
 	m.losses, m.curve = map[int]float64{}, map[int]float64{}
 	relative := func(step float64) (float64, error) {
-		loss, err := m.lossAt(p.opt.Mode, step)
+		loss, err := m.lossAt(p.opt.kind(), step)
 		return math.Sqrt(loss / all), err
 	}
 	least, err := relative(minStep)

@@ -246,7 +246,7 @@ func (g *triangle) diagonal(even bool) *triangle {
 // studyError returns the relative error of the outputs of w, rows of cols, at a
 // rate: planned with the Gram matrix plan, measured with test.
 func (p *packer) studyError(w []float32, cols int, plan, test *triangle, bits float64) (float64, error) {
-	f, err := newFeedback(plan, workers(p.opt.Workers))
+	f, err := newFeedback(plan, len(w)/cols, workers(p.opt.Workers))
 	if err != nil {
 		return 0, err
 	}
@@ -261,7 +261,7 @@ func (p *packer) studyError(w []float32, cols int, plan, test *triangle, bits fl
 	energy := f.outputs(test, f.sample, nil, 1)
 	type point struct{ bits, err float64 }
 	try := func(step float64) (point, error) {
-		c, err := f.fit(p.opt.Mode, step, 1, 2)
+		c, err := f.fit(p.opt.kind(), step, 1, 2)
 		if err != nil {
 			return point{}, err
 		}

@@ -16,11 +16,11 @@ import (
 const benchRows, benchCols = 2048, 4096
 
 // benchSample codes Gaussian indices of the given spread in steps.
-func benchSample(b *testing.B, mode Mode, spread float64, every int) *sample {
+func benchSample(b *testing.B, mode Mode, even bool, spread float64, every int) *sample {
 	r := rand.New(rand.NewPCG(12, 13))
 	side := &Side{Mode: mode, Band: benchRows, Depth: 1}
 	for range side.quantisers() {
-		side.Tables = append(side.Tables, gaussTable(b, r, spread))
+		side.Tables = append(side.Tables, gaussTable(b, r, even, spread))
 	}
 	return sampleOf(b, r, side, benchRows, benchCols, every)
 }
@@ -68,14 +68,16 @@ func (c *benchCase) run(b *testing.B) {
 func BenchmarkDots(b *testing.B) {
 	var cases []benchCase
 	for _, mode := range []Mode{Scalar, DQ} {
-		for _, c := range []struct {
-			bits   string
-			spread float64
-		}{{"2.0", 0.88}, {"2.5", 1.27}, {"3.0", 1.81}} {
-			cases = append(cases, benchCase{
-				fmt.Sprintf("mode=%v/bits=%s", mode, c.bits),
-				sync.OnceValue(func() *sample { return benchSample(b, mode, c.spread, 0) }),
-			})
+		for _, even := range []bool{false, true} {
+			for _, c := range []struct {
+				bits   string
+				spread float64
+			}{{"2.0", 0.88}, {"2.5", 1.27}, {"3.0", 1.81}} {
+				cases = append(cases, benchCase{
+					fmt.Sprintf("mode=%v/even=%v/bits=%s", mode, even, c.bits),
+					sync.OnceValue(func() *sample { return benchSample(b, mode, even, c.spread, 0) }),
+				})
+			}
 		}
 	}
 	benchDots(b, cases)
@@ -88,7 +90,7 @@ func BenchmarkOutliers(b *testing.B) {
 	for _, every := range []int{1000, 200} {
 		cases = append(cases, benchCase{
 			fmt.Sprintf("mode=dq/every=%d", every),
-			sync.OnceValue(func() *sample { return benchSample(b, DQ, 1.27, every) }),
+			sync.OnceValue(func() *sample { return benchSample(b, DQ, false, 1.27, every) }),
 		})
 	}
 	benchDots(b, cases)
@@ -97,7 +99,7 @@ func BenchmarkOutliers(b *testing.B) {
 // BenchmarkEncode codes levels that are given.
 func BenchmarkEncode(b *testing.B) {
 	for _, mode := range []Mode{Scalar, DQ} {
-		s := benchSample(b, mode, 1.36, 0)
+		s := benchSample(b, mode, false, 1.36, 0)
 		e, err := NewEncoder(benchRows, benchCols, s.side)
 		if err != nil {
 			b.Fatal(err)
@@ -126,7 +128,7 @@ func BenchmarkNewMatrix(b *testing.B) {
 	r := rand.New(rand.NewPCG(18, 19))
 	side := &Side{Mode: DQ, Band: 256, Depth: 1}
 	for range MaxClasses * 2 {
-		side.Tables = append(side.Tables, gaussTable(b, r, 1.3))
+		side.Tables = append(side.Tables, gaussTable(b, r, false, 1.3))
 	}
 	side.Row.Base, side.Col.Base = 1, 1
 	blob, err := side.AppendTo(nil, tile.Layout{Rows: benchRows, Cols: benchCols})

@@ -21,7 +21,13 @@ const (
 func rowsScalarAVX512(a *kernelArgs)
 
 //go:noescape
+func rowsScalarEvenAVX512(a *kernelArgs)
+
+//go:noescape
 func rowsDQAVX512(a *kernelArgs)
+
+//go:noescape
+func rowsDQEvenAVX512(a *kernelArgs)
 
 //go:noescape
 func rowsScalarAVX2(a *kernelArgs)
@@ -33,9 +39,17 @@ func rowsDQAVX2(a *kernelArgs)
 func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
 	switch tier := cpu.Active(); {
 	case tier == cpu.AVX512 && m.side.Mode == Scalar:
-		m.vector(rowsScalarAVX512, m.vec.avx512, strideScalar512, c, p, n, act, bias, dots, levels, s)
+		kernel := rowsScalarAVX512
+		if m.vec.even {
+			kernel = rowsScalarEvenAVX512
+		}
+		m.vector(kernel, m.vec.avx512, strideScalar512, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX512:
-		m.vector(rowsDQAVX512, m.vec.avx512, strideDQ512, c, p, n, act, bias, dots, levels, s)
+		kernel := rowsDQAVX512
+		if m.vec.even {
+			kernel = rowsDQEvenAVX512
+		}
+		m.vector(kernel, m.vec.avx512, strideDQ512, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX2 && m.side.Mode == Scalar:
 		m.vector(rowsScalarAVX2, m.vec.avx2, strideScalar256, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX2:
@@ -49,15 +63,17 @@ func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, 
 // not only the active one: tests change tiers between calls.
 type vectorTables struct {
 	avx2, avx512 []byte
+	even         bool // all frequencies are: avx512 then has an entry for two slots
 }
 
 func (v *vectorTables) fill(s *Side) {
+	v.even = s.even()
 	for _, tier := range cpu.Tiers() {
 		switch tier {
 		case cpu.AVX2:
 			v.avx2 = tables256(s)
 		case cpu.AVX512:
-			v.avx512 = tables512(s)
+			v.avx512 = tables512(s, v.even)
 		}
 	}
 }
@@ -84,8 +100,9 @@ func tables256(s *Side) []byte {
 	return buf
 }
 
-// tables512 lays out the tables of every class for the AVX-512 kernels.
-func tables512(s *Side) []byte {
+// tables512 lays out the tables of every class for the AVX-512 kernels. If even,
+// a table has an entry for two slots, in the first half of its place.
+func tables512(s *Side, even bool) []byte {
 	stride := strideScalar512
 	if s.Mode == DQ {
 		stride = strideDQ512
@@ -103,6 +120,9 @@ func tables512(s *Side) []byte {
 				continue // validate has refused such a table
 			}
 			for slot, v := range sym {
+				if even {
+					slot /= 2
+				}
 				t[q*probOne+slot] = v | uint8(q)<<4
 			}
 			for v := range Alphabet {

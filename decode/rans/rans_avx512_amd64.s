@@ -20,6 +20,10 @@
 #define BIAS kernelArgs_bias
 #define SUMS kernelArgs_sums
 
+// The states of a lane group take 30 cycles from step to step, its instructions 14 to
+// 20. So a row of all lane groups of a panel goes from stage to stage side by
+// side: with the groups one after another dependent quantisation took 6 % longer.
+//
 // Registers of both kernels.
 //
 //	AX        arguments
@@ -28,133 +32,167 @@
 //	CX        rows left in the block       DX  raw planes
 //	R15       class of the next row        R14 temporary
 //	Z0-Z3 low state bytes, Z4-Z7 high state bytes, Z8-Z11 trellis states
-//	Z12 sum of the row's products, Z13 accumulates the level, Z16-Z22 temporaries
-//	Z25, Z26 the low bytes, the high bytes of the words of two registers
-//	K5 even lanes, K6 odd lanes
+//	Z12 sum of the row's products, Z24 temporary
+//	Z16-Z19 symbols, then a temporary of each group, as Z20-Z23 are
+//	K1-K4 a mask of each group, K7 temporary, K5 even lanes, K6 odd lanes
+//	Z26 swaps the bytes of words
 //	Z27 transition table, Z28 bytes of 2, Z29 bytes of 1, Z31 words of 0x00ff
 
-// FIND(lo, off, z): z = symbol of each slot in lo, from the 256 bytes at off of
-// the table; K1 = slots of 128 and more.
-#define FIND(lo, tab, off, z, tmp) \
-	VMOVDQU64 off(tab)(BX*1), z; \
-	VPERMT2B  off+64(tab)(BX*1), lo, z; \
+// A stage is told of each group: number, low and high bytes of the states, symbols
+// (s), temporary (t), next byte, table, mask, trellis states.
+#define EACH1(STAGE) \
+	STAGE(0, Z0, Z4, Z16, Z20, SI, R10, K1, Z8)
+#define EACH2(STAGE) \
+	EACH1(STAGE); \
+	STAGE(1, Z1, Z5, Z17, Z21, DI, R11, K2, Z9)
+#define EACH3(STAGE) \
+	EACH2(STAGE); \
+	STAGE(2, Z2, Z6, Z18, Z22, R8, R12, K3, Z10)
+#define EACH4(STAGE) \
+	EACH3(STAGE); \
+	STAGE(3, Z3, Z7, Z19, Z23, R9, R13, K4, Z11)
+
+// LOOKUP(off, s, tmp): s = symbol of each slot in lo, from the 256 bytes at off of
+// the table; k = slots of 128 and more.
+#define LOOKUP(off, lo, s, tmp, tab, k) \
+	VMOVDQU64 off(tab)(BX*1), s; \
+	VPERMT2B  off+64(tab)(BX*1), lo, s; \
 	VMOVDQU64 off+128(tab)(BX*1), tmp; \
 	VPERMT2B  off+192(tab)(BX*1), lo, tmp; \
-	VMOVDQU8  tmp, K1, z
+	VMOVDQU8  tmp, k, s
 
-// ADVANCE(lo, hi, ptr): x = f*(x>>8) + bias for the states in (hi, lo), even
-// lanes and odd lanes apart in words: f of even lanes is in Z19, of odd lanes,
-// in the upper bytes, in Z17, and the bias of all in Z18. Then lanes below 256
-// shift in a byte, in lane order.
-#define ADVANCE(lo, hi, ptr) \
-	VPANDQ     Z31, hi, Z20; \
-	VPMULLW    Z20, Z19, Z19; \
-	VPANDNQ    hi, Z31, Z20; \
-	VPMULHUW   Z20, Z17, Z17; \
-	VPANDQ     Z31, Z18, Z20; \
-	VPADDW     Z20, Z19, Z19; \
-	VPSRLW     $8, Z18, Z18; \
-	VPADDW     Z18, Z17, Z17; \
-	VMOVDQA64  Z19, hi; \
-	VPERMT2B   Z17, Z26, hi; \
-	VMOVDQA64  Z19, lo; \
-	VPERMT2B   Z17, Z25, lo; \
-	VPTESTNMB  hi, hi, K2; \
-	VMOVDQU8   lo, K2, hi; \
-	VMOVDQU64  (ptr), Z20; \
-	VPEXPANDB  Z20, K2, lo; \
-	KMOVQ      K2, R14; \
-	POPCNTQ    R14, R14; \
-	ADDQ       R14, ptr
+// SYMBOL and SYMBOLDQ: s = symbol; with dependent quantisation the quantiser is
+// its bit 4. Trellis states are kept doubled: their quantiser is bit 1.
+#define SYMBOL(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPMOVB2M lo, k; \
+	LOOKUP(0, lo, s, t, tab, k)
 
-// PLANE: one raw bit below the level in Z13.
-#define PLANE \
-	KMOVQ  (DX), K3; \
-	ADDQ   $8, DX; \
-	VPADDB Z13, Z13, Z13; \
-	VPADDB Z29, Z13, K3, Z13
+#define SYMBOLDQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPMOVB2M lo, k; \
+	LOOKUP(0, lo, s, t, tab, k); \
+	LOOKUP(256, lo, t, Z24, tab, k); \
+	VPTESTMB Z28, dq, K7; \
+	VMOVDQU8 t, K7, s
 
-// EMIT(n, store, done): multiply the levels in Z13 with the activations of
-// group n, or store them. What is rarely wanted, STORE, stands behind the kernel,
-// so that the common way jumps nowhere.
-#define EMIT(n, store, done) \
-	MOVQ      ACT(AX), R14; \
-	TESTQ     R14, R14; \
-	JZ        store; \
-	VPDPBUSD  n*64(R14), Z13, Z12; \
-done:
+// SYMBOLEVEN and SYMBOLEVENDQ: the same if all frequencies are even, so that a
+// table says for two slots at a time whose they are.
+#define LOOKUPEVEN(off, t, s, tab) \
+	VMOVDQU64 off(tab)(BX*1), s; \
+	VPERMT2B  off+64(tab)(BX*1), t, s
 
-#define STORE(store, done) \
-store: \
-	MOVQ      AT(AX), R14; \
-	VMOVDQU64 Z13, (R14); \
-	ADDQ      $64, AT(AX); \
-	JMP       done
+#define SYMBOLEVEN(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPSRLW $1, lo, t; \
+	LOOKUPEVEN(0, t, s, tab)
 
-// SCALAR and, behind the kernel, RAWSCALAR: the raw planes.
-#define SCALAR(n, lo, hi, ptr, tab, raw, flat, store, done) \
-	VPMOVB2M   lo, K1; \
-	FIND(lo, tab, 0, Z16, Z17); \
-	VMOVDQA64  Z16, Z13; \
-	CMPQ       PLANES(AX), $1; \
-	JGE        raw; \
-flat: \
-	EMIT(n, store, done) \
-	VMOVDQU64  256(tab)(BX*1), Z17; \
-	VPSHUFB.Z  Z16, Z17, K5, Z19; \
-	VPSHUFB.Z  Z16, Z17, K6, Z17; \
-	VMOVDQU64  320(tab)(BX*1), Z18; \
-	VPSHUFB    Z16, Z18, Z18; \
-	VPSUBB     Z18, lo, Z18; \
-	ADVANCE(lo, hi, ptr)
+#define SYMBOLEVENDQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPSRLW    $1, lo, Z24; \
+	LOOKUPEVEN(0, Z24, s, tab); \
+	LOOKUPEVEN(256, Z24, t, tab); \
+	VPTESTMB  Z28, dq, K7; \
+	VMOVDQU8  t, K7, s
 
-#define RAWSCALAR(raw, flat, store, done) \
-raw: \
-	PLANE; \
-	CMPQ       PLANES(AX), $2; \
-	JLT        flat; \
-	PLANE; \
-	CMPQ       PLANES(AX), $3; \
-	JLT        flat; \
-	PLANE; \
-	JMP        flat; \
-	STORE(store, done)
+// LEVEL and LEVELDQ: t = level without raw planes.
+#define LEVEL(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VMOVDQA64 s, t
 
-// With raw planes the level is 2u + 1 - q for the index u; without, it comes
-// from the table. The trellis state is kept doubled: its quantiser is bit 1.
-// RAWDEPENDENT, behind the kernel, does the planes.
-#define DEPENDENT(n, lo, hi, dq, ptr, tab, raw, emit, store, done) \
-	VPMOVB2M   lo, K1; \
-	VPTESTMB   Z28, dq, K4; \
-	FIND(lo, tab, 0, Z16, Z17); \
-	FIND(lo, tab, 256, Z17, Z18); \
-	VMOVDQU8   Z17, K4, Z16; \
-	VPERMB     640(tab)(BX*1), Z16, Z13; \
-	CMPQ       PLANES(AX), $1; \
-	JGE        raw; \
-	VPTERNLOGD $0xF8, Z29, Z16, dq; \
-emit: \
+#define LEVELDQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPERMB     640(tab)(BX*1), s, t; \
+	VPTERNLOGD $0xF8, Z29, s, dq; \
+	VPSHUFB    dq, Z27, dq
+
+// PLANE(off, t): one raw bit below the level in t. RAW1 to RAW3: t = index with so
+// many raw planes.
+#define PLANE(off, t) \
+	KMOVQ  off(DX), K7; \
+	VPADDB t, t, t; \
+	VPADDB Z29, t, K7, t
+
+#define RAW1(n, lo, hi, s, t, ptr, tab, k, dq) \
+	LEVEL(n, lo, hi, s, t, ptr, tab, k, dq); \
+	PLANE(n*8, t)
+
+#define RAW2(n, lo, hi, s, t, ptr, tab, k, dq) \
+	LEVEL(n, lo, hi, s, t, ptr, tab, k, dq); \
+	PLANE(n*16, t); \
+	PLANE(n*16+8, t)
+
+#define RAW3(n, lo, hi, s, t, ptr, tab, k, dq) \
+	LEVEL(n, lo, hi, s, t, ptr, tab, k, dq); \
+	PLANE(n*24, t); \
+	PLANE(n*24+8, t); \
+	PLANE(n*24+16, t)
+
+// RAW1DQ and RAW2DQ: t = 2u + 1 - q for the index u and the quantiser q.
+#define INDEXDQ(tab, s, t) \
+	VPERMB 640(tab)(BX*1), s, t
+
+#define TRELLIS(t, dq) \
+	VPTESTNMB  Z28, dq, K7; \
+	VPTERNLOGD $0xF8, Z29, t, dq; \
 	VPSHUFB    dq, Z27, dq; \
-	EMIT(n, store, done) \
-	VPERMB.Z   512(tab)(BX*1), Z16, K5, Z19; \
-	VPERMB.Z   512(tab)(BX*1), Z16, K6, Z17; \
-	VPERMB     576(tab)(BX*1), Z16, Z18; \
-	VPSUBB     Z18, lo, Z18; \
-	ADVANCE(lo, hi, ptr)
+	VPADDB     t, t, t; \
+	VPADDB     Z29, t, K7, t
 
-#define RAWDEPENDENT(dq, raw, deep, emit, store, done) \
-raw: \
-	PLANE; \
-	CMPQ       PLANES(AX), $2; \
-	JLT        deep; \
-	PLANE; \
-deep: \
-	VPTERNLOGD $0xF8, Z29, Z13, dq; \
-	KNOTQ      K4, K4; \
-	VPADDB     Z13, Z13, Z13; \
-	VPADDB     Z29, Z13, K4, Z13; \
-	JMP        emit; \
-	STORE(store, done)
+#define RAW1DQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	INDEXDQ(tab, s, t); \
+	PLANE(n*8, t); \
+	TRELLIS(t, dq)
+
+#define RAW2DQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	INDEXDQ(tab, s, t); \
+	PLANE(n*16, t); \
+	PLANE(n*16+8, t); \
+	TRELLIS(t, dq)
+
+// DOT multiplies the levels with the activations at R14, STORE puts them there.
+#define DOT(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPDPBUSD n*64(R14), t, Z12
+
+#define STORE(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VMOVDQU64 t, n*64(R14)
+
+// SLOT and SLOTDQ: t = frequency of the symbol, lo = slot - its first slot.
+#define SLOT(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VMOVDQU64 256(tab)(BX*1), t; \
+	VMOVDQU64 320(tab)(BX*1), Z24; \
+	VPSHUFB   s, t, t; \
+	VPSHUFB   s, Z24, s; \
+	VPSUBB    s, lo, lo
+
+#define SLOTDQ(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPERMB 512(tab)(BX*1), s, t; \
+	VPERMB 576(tab)(BX*1), s, s; \
+	VPSUBB s, lo, lo
+
+// ADVANCE: the next state, f*(x>>8) + slot - first slot, of even lanes in the words
+// of lo, of odd lanes in those of s.
+#define ADVANCE(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VPANDQ   Z31, hi, s; \
+	VPANDQ   Z31, t, Z24; \
+	VPMULLW  Z24, s, s; \
+	VPANDNQ  hi, Z31, hi; \
+	VPANDNQ  t, Z31, t; \
+	VPMULHUW hi, t, t; \
+	VPANDQ   Z31, lo, Z24; \
+	VPSRLW   $8, lo, hi; \
+	VPADDW   Z24, s, lo; \
+	VPADDW   hi, t, s
+
+// PART: the states as high bytes in hi and low bytes in lo; k = states below 256.
+#define PART(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VMOVDQA64 s, hi; \
+	VPSHUFB   Z26, lo, K5, hi; \
+	VPSHUFB   Z26, s, K6, lo; \
+	VPTESTNMB hi, hi, k
+
+// REFILL: lanes below 256 shift in a byte, in lane order.
+#define REFILL(n, lo, hi, s, t, ptr, tab, k, dq) \
+	VMOVDQU8  lo, k, hi; \
+	VMOVDQU64 (ptr), Z24; \
+	VPEXPANDB Z24, k, lo; \
+	KMOVQ     k, R14; \
+	POPCNTQ   R14, R14; \
+	ADDQ      R14, ptr
 
 // REDUCE4(n): the sums of rows n to n+3 of the block, horizontally.
 #define REDUCE4(n) \
@@ -214,8 +252,7 @@ deep: \
 	VPBROADCASTD R14, Z31; \
 	MOVL         $0x01010101, R14; \
 	VPBROADCASTD R14, Z29; \
-	VMOVDQU64    evens<>(SB), Z25; \
-	VPADDB       Z29, Z25, Z26; \
+	VBROADCASTI32X4 swapped<>(SB), Z26; \
 	MOVQ         $0x5555555555555555, R14; \
 	KMOVQ        R14, K5; \
 	KNOTQ        K5, K6
@@ -243,152 +280,203 @@ deep: \
 	CMOVQLT R14, CX; \
 	SUBQ    CX, ROWS(AX)
 
-// Bytes 0, 2, 4 ... of two registers in turn.
-DATA evens<>+0(SB)/8, $0x4606440442024000
-DATA evens<>+8(SB)/8, $0x4e0e4c0c4a0a4808
-DATA evens<>+16(SB)/8, $0x5616541452125010
-DATA evens<>+24(SB)/8, $0x5e1e5c1c5a1a5818
-DATA evens<>+32(SB)/8, $0x6626642462226020
-DATA evens<>+40(SB)/8, $0x6e2e6c2c6a2a6828
-DATA evens<>+48(SB)/8, $0x7636743472327030
-DATA evens<>+56(SB)/8, $0x7e3e7c3c7a3a7838
-GLOBL evens<>(SB), RODATA|NOPTR, $64
-
-// func rowsScalarAVX512(a *kernelArgs)
-TEXT ·rowsScalarAVX512(SB), NOSPLIT, $8-8
-	BEGIN
-
-block:
-	BLOCK
-	TESTQ CX, CX
-	JZ    end
-	LEAQ  SUMS(AX), R14
-	MOVQ  R14, sums-8(SP)
-
-	PCALIGN $64
-row:
-	MOVBLZX (R15), BX
-	INCQ    R15
-	IMULQ   $384, BX
-	VPXORD  Z12, Z12, Z12
-	SCALAR(0, Z0, Z4, SI, R10, raw0, flat0, store0, done0)
-	CMPQ    GROUPS(AX), $2
-	JLT     next
-	SCALAR(1, Z1, Z5, DI, R11, raw1, flat1, store1, done1)
-	CMPQ    GROUPS(AX), $3
-	JLT     next
-	SCALAR(2, Z2, Z6, R8, R12, raw2, flat2, store2, done2)
-	CMPQ    GROUPS(AX), $4
-	JLT     next
-	SCALAR(3, Z3, Z7, R9, R13, raw3, flat3, store3, done3)
-
-next:
-	MOVQ      sums-8(SP), R14
-	VMOVDQU64 Z12, (R14)
-	ADDQ      $64, sums-8(SP)
-	DECQ      CX
-	JNZ       row
-	CLAMP(SI, 0)
-	CLAMP(DI, 8)
-	CLAMP(R8, 16)
-	CLAMP(R9, 24)
-	CMPQ      ACT(AX), $0
-	JEQ       block
-	MOVQ      AT(AX), R14
-	REDUCE4(0)
-	REDUCE4(4)
-	REDUCE4(8)
-	REDUCE4(12)
-	ADDQ      $64, AT(AX)
-	JMP       block
-
-end:
-	FINISH
-	VZEROUPPER
-	RET
-
-	RAWSCALAR(raw0, flat0, store0, done0)
-	RAWSCALAR(raw1, flat1, store1, done1)
-	RAWSCALAR(raw2, flat2, store2, done2)
-	RAWSCALAR(raw3, flat3, store3, done3)
+// Bytes 1, 0, 3, 2 ...
+DATA swapped<>+0(SB)/8, $0x0607040502030001
+DATA swapped<>+8(SB)/8, $0x0e0f0c0d0a0b0809
+GLOBL swapped<>(SB), RODATA|NOPTR, $16
 
 // next[state][parity], doubled, for an index of 2*state + parity.
 DATA transitions<>+0(SB)/8, $0x080c06020a0e0400
 DATA transitions<>+8(SB)/8, $0x0c0802060e0a0004
 GLOBL transitions<>(SB), RODATA|NOPTR, $16
 
+// LOOP is the loop over the rows of a block. What is rarely wanted, raw planes and
+// storing levels, stands behind the kernel, so that the common way jumps nowhere.
+#define LOOP(EACH, stride, SYMBOL, LEVEL, SLOT, row, raw, have, store, done) \
+	PCALIGN   $64; \
+row: \
+	MOVBLZX   (R15), BX; \
+	INCQ      R15; \
+	IMULQ     $stride, BX; \
+	VPXORD    Z12, Z12, Z12; \
+	EACH(SYMBOL); \
+	CMPQ      PLANES(AX), $0; \
+	JNE       raw; \
+	EACH(LEVEL); \
+have: \
+	MOVQ      ACT(AX), R14; \
+	TESTQ     R14, R14; \
+	JZ        store; \
+	EACH(DOT); \
+done: \
+	EACH(SLOT); \
+	EACH(ADVANCE); \
+	EACH(PART); \
+	EACH(REFILL); \
+	MOVQ      sums-8(SP), R14; \
+	VMOVDQU64 Z12, (R14); \
+	ADDQ      $64, sums-8(SP); \
+	DECQ      CX; \
+	JNZ       row; \
+	JMP       sums
+
+#define STORED(EACH, groups, store, done) \
+store: \
+	MOVQ AT(AX), R14; \
+	EACH(STORE); \
+	ADDQ $(groups*64), AT(AX); \
+	JMP  done
+
+#define RARESCALAR(EACH, groups, raw, raw2, raw3, have) \
+raw: \
+	CMPQ PLANES(AX), $2; \
+	JEQ  raw2; \
+	JGT  raw3; \
+	EACH(RAW1); \
+	ADDQ $(groups*8), DX; \
+	JMP  have; \
+raw2: \
+	EACH(RAW2); \
+	ADDQ $(groups*16), DX; \
+	JMP  have; \
+raw3: \
+	EACH(RAW3); \
+	ADDQ $(groups*24), DX; \
+	JMP  have
+
+#define RAREDQ(EACH, groups, raw, raw2, have) \
+raw: \
+	CMPQ PLANES(AX), $2; \
+	JEQ  raw2; \
+	EACH(RAW1DQ); \
+	ADDQ $(groups*8), DX; \
+	JMP  have; \
+raw2: \
+	EACH(RAW2DQ); \
+	ADDQ $(groups*16), DX; \
+	JMP  have
+
+// The kernels, which differ in how they look up symbols.
+#define SCALAR(SYMBOLS) \
+	BEGIN; \
+block: \
+	BLOCK; \
+	TESTQ CX, CX; \
+	JZ    end; \
+	LEAQ  SUMS(AX), R14; \
+	MOVQ  R14, sums-8(SP); \
+	CMPQ  GROUPS(AX), $3; \
+	JEQ   row3; \
+	JGT   row4; \
+	CMPQ  GROUPS(AX), $2; \
+	JEQ   row2; \
+	JMP   row1; \
+	LOOP(EACH4, 384, SYMBOLS, LEVEL, SLOT, row4, raw4, have4, store4, done4); \
+	LOOP(EACH3, 384, SYMBOLS, LEVEL, SLOT, row3, raw3, have3, store3, done3); \
+	LOOP(EACH2, 384, SYMBOLS, LEVEL, SLOT, row2, raw2, have2, store2, done2); \
+	LOOP(EACH1, 384, SYMBOLS, LEVEL, SLOT, row1, raw1, have1, store1, done1); \
+sums: \
+	CLAMP(SI, 0); \
+	CLAMP(DI, 8); \
+	CLAMP(R8, 16); \
+	CLAMP(R9, 24); \
+	CMPQ  ACT(AX), $0; \
+	JEQ   block; \
+	MOVQ  AT(AX), R14; \
+	REDUCE4(0); \
+	REDUCE4(4); \
+	REDUCE4(8); \
+	REDUCE4(12); \
+	ADDQ  $64, AT(AX); \
+	JMP   block; \
+end: \
+	FINISH; \
+	VZEROUPPER; \
+	RET; \
+	RARESCALAR(EACH4, 4, raw4, raw42, raw43, have4); \
+	RARESCALAR(EACH3, 3, raw3, raw32, raw33, have3); \
+	RARESCALAR(EACH2, 2, raw2, raw22, raw23, have2); \
+	RARESCALAR(EACH1, 1, raw1, raw12, raw13, have1); \
+	STORED(EACH4, 4, store4, done4); \
+	STORED(EACH3, 3, store3, done3); \
+	STORED(EACH2, 2, store2, done2); \
+	STORED(EACH1, 1, store1, done1)
+
+#define DEPENDENT(SYMBOLS) \
+	BEGIN; \
+	VMOVDQU64       DQ+0(AX), Z8; \
+	VMOVDQU64       DQ+64(AX), Z9; \
+	VMOVDQU64       DQ+128(AX), Z10; \
+	VMOVDQU64       DQ+192(AX), Z11; \
+	VPADDB          Z8, Z8, Z8; \
+	VPADDB          Z9, Z9, Z9; \
+	VPADDB          Z10, Z10, Z10; \
+	VPADDB          Z11, Z11, Z11; \
+	VPADDB          Z29, Z29, Z28; \
+	VBROADCASTI32X4 transitions<>(SB), Z27; \
+block: \
+	BLOCK; \
+	TESTQ CX, CX; \
+	JZ    end; \
+	LEAQ  SUMS(AX), R14; \
+	MOVQ  R14, sums-8(SP); \
+	CMPQ  GROUPS(AX), $3; \
+	JEQ   row3; \
+	JGT   row4; \
+	CMPQ  GROUPS(AX), $2; \
+	JEQ   row2; \
+	JMP   row1; \
+	LOOP(EACH4, 704, SYMBOLS, LEVELDQ, SLOTDQ, row4, raw4, have4, store4, done4); \
+	LOOP(EACH3, 704, SYMBOLS, LEVELDQ, SLOTDQ, row3, raw3, have3, store3, done3); \
+	LOOP(EACH2, 704, SYMBOLS, LEVELDQ, SLOTDQ, row2, raw2, have2, store2, done2); \
+	LOOP(EACH1, 704, SYMBOLS, LEVELDQ, SLOTDQ, row1, raw1, have1, store1, done1); \
+sums: \
+	CLAMP(SI, 0); \
+	CLAMP(DI, 8); \
+	CLAMP(R8, 16); \
+	CLAMP(R9, 24); \
+	CMPQ  ACT(AX), $0; \
+	JEQ   block; \
+	MOVQ  AT(AX), R14; \
+	REDUCE4(0); \
+	REDUCE4(4); \
+	REDUCE4(8); \
+	REDUCE4(12); \
+	ADDQ  $64, AT(AX); \
+	JMP   block; \
+end: \
+	VPSRLW    $1, Z8, Z8; \
+	VPSRLW    $1, Z9, Z9; \
+	VPSRLW    $1, Z10, Z10; \
+	VPSRLW    $1, Z11, Z11; \
+	VMOVDQU64 Z8, DQ+0(AX); \
+	VMOVDQU64 Z9, DQ+64(AX); \
+	VMOVDQU64 Z10, DQ+128(AX); \
+	VMOVDQU64 Z11, DQ+192(AX); \
+	FINISH; \
+	VZEROUPPER; \
+	RET; \
+	RAREDQ(EACH4, 4, raw4, raw42, have4); \
+	RAREDQ(EACH3, 3, raw3, raw32, have3); \
+	RAREDQ(EACH2, 2, raw2, raw22, have2); \
+	RAREDQ(EACH1, 1, raw1, raw12, have1); \
+	STORED(EACH4, 4, store4, done4); \
+	STORED(EACH3, 3, store3, done3); \
+	STORED(EACH2, 2, store2, done2); \
+	STORED(EACH1, 1, store1, done1)
+
+// func rowsScalarAVX512(a *kernelArgs)
+TEXT ·rowsScalarAVX512(SB), NOSPLIT, $8-8
+	SCALAR(SYMBOL)
+
+// func rowsScalarEvenAVX512(a *kernelArgs)
+TEXT ·rowsScalarEvenAVX512(SB), NOSPLIT, $8-8
+	SCALAR(SYMBOLEVEN)
+
 // func rowsDQAVX512(a *kernelArgs)
 TEXT ·rowsDQAVX512(SB), NOSPLIT, $8-8
-	BEGIN
-	VMOVDQU64       DQ+0(AX), Z8
-	VMOVDQU64       DQ+64(AX), Z9
-	VMOVDQU64       DQ+128(AX), Z10
-	VMOVDQU64       DQ+192(AX), Z11
-	VPADDB          Z8, Z8, Z8
-	VPADDB          Z9, Z9, Z9
-	VPADDB          Z10, Z10, Z10
-	VPADDB          Z11, Z11, Z11
-	VPADDB          Z29, Z29, Z28
-	VBROADCASTI32X4 transitions<>(SB), Z27
+	DEPENDENT(SYMBOLDQ)
 
-block:
-	BLOCK
-	TESTQ CX, CX
-	JZ    end
-	LEAQ  SUMS(AX), R14
-	MOVQ  R14, sums-8(SP)
-
-	PCALIGN $64
-row:
-	MOVBLZX (R15), BX
-	INCQ    R15
-	IMULQ   $704, BX
-	VPXORD  Z12, Z12, Z12
-	DEPENDENT(0, Z0, Z4, Z8, SI, R10, raw0, emit0, store0, done0)
-	CMPQ    GROUPS(AX), $2
-	JLT     next
-	DEPENDENT(1, Z1, Z5, Z9, DI, R11, raw1, emit1, store1, done1)
-	CMPQ    GROUPS(AX), $3
-	JLT     next
-	DEPENDENT(2, Z2, Z6, Z10, R8, R12, raw2, emit2, store2, done2)
-	CMPQ    GROUPS(AX), $4
-	JLT     next
-	DEPENDENT(3, Z3, Z7, Z11, R9, R13, raw3, emit3, store3, done3)
-
-next:
-	MOVQ      sums-8(SP), R14
-	VMOVDQU64 Z12, (R14)
-	ADDQ      $64, sums-8(SP)
-	DECQ      CX
-	JNZ       row
-	CLAMP(SI, 0)
-	CLAMP(DI, 8)
-	CLAMP(R8, 16)
-	CLAMP(R9, 24)
-	CMPQ      ACT(AX), $0
-	JEQ       block
-	MOVQ      AT(AX), R14
-	REDUCE4(0)
-	REDUCE4(4)
-	REDUCE4(8)
-	REDUCE4(12)
-	ADDQ      $64, AT(AX)
-	JMP       block
-
-end:
-	VPSRLW    $1, Z8, Z8
-	VPSRLW    $1, Z9, Z9
-	VPSRLW    $1, Z10, Z10
-	VPSRLW    $1, Z11, Z11
-	VMOVDQU64 Z8, DQ+0(AX)
-	VMOVDQU64 Z9, DQ+64(AX)
-	VMOVDQU64 Z10, DQ+128(AX)
-	VMOVDQU64 Z11, DQ+192(AX)
-	FINISH
-	VZEROUPPER
-	RET
-
-	RAWDEPENDENT(Z8, raw0, deep0, emit0, store0, done0)
-	RAWDEPENDENT(Z9, raw1, deep1, emit1, store1, done1)
-	RAWDEPENDENT(Z10, raw2, deep2, emit2, store2, done2)
-	RAWDEPENDENT(Z11, raw3, deep3, emit3, store3, done3)
+// func rowsDQEvenAVX512(a *kernelArgs)
+TEXT ·rowsDQEvenAVX512(SB), NOSPLIT, $8-8
+	DEPENDENT(SYMBOLEVENDQ)

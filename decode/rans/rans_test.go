@@ -25,22 +25,27 @@ type sample struct {
 // deviation in steps), with random classes and an outlier among every 500.
 func newSample(t testing.TB, r *rand.Rand, side *Side, rows, cols, classes int, spread float64) *sample {
 	t.Helper()
+	even := r.IntN(3) == 0
 	for c := range classes {
 		for range side.quantisers() {
-			side.Tables = append(side.Tables, gaussTable(t, r, spread*(0.5+float64(c+1)/float64(classes+1))))
+			side.Tables = append(side.Tables, gaussTable(t, r, even, spread*(0.5+float64(c+1)/float64(classes+1))))
 		}
 	}
 	return sampleOf(t, r, side, rows, cols, 500)
 }
 
 // gaussTable fits a table to rounded Gaussian values.
-func gaussTable(t testing.TB, r *rand.Rand, sigma float64) Table {
+func gaussTable(t testing.TB, r *rand.Rand, even bool, sigma float64) Table {
 	t.Helper()
 	var count [Alphabet]int64
 	for range 4000 {
 		count[min(max(int(math.Round(r.NormFloat64()*sigma))+8, 0), 15)]++
 	}
-	f, err := FitTable(count, 0)
+	fit := FitTable
+	if even {
+		fit = FitEvenTable
+	}
+	f, err := fit(count, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,19 +428,31 @@ func TestFitTable(t *testing.T) {
 		for _, c := range count {
 			total += float64(c)
 		}
+		for _, c := range count {
+			if c > 0 {
+				entropy -= float64(c) / total * math.Log2(float64(c)/total)
+			}
+		}
 		f, err := FitTable(count, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		length := 0.0
+		g, err := FitEvenTable(count, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		length, even := 0.0, 0.0
 		for s, c := range count {
 			if c > 0 {
-				entropy -= float64(c) / total * math.Log2(float64(c)/total)
 				length -= float64(c) / total * math.Log2(float64(f.Freq[s])/256)
+				even -= float64(c) / total * math.Log2(float64(g.Freq[s])/256)
+			}
+			if g.Freq[s]%2 != 0 {
+				t.Fatalf("even table %v", g)
 			}
 		}
-		if length > entropy+0.03 {
-			t.Errorf("sigma %.2f: coded length %.3f, entropy %.3f: %v", sigma, length, entropy, f)
+		if length > entropy+0.03 || even > entropy+0.06 || even < length-0.001 {
+			t.Errorf("sigma %.2f: coded length %.3f, even %.3f, entropy %.3f: %v, %v", sigma, length, even, entropy, f, g)
 		}
 	}
 	if _, err := FitTable([Alphabet]int64{}, 0); err != nil {

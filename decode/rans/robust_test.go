@@ -13,8 +13,9 @@ import (
 	"github.com/lamina-llm/lamina/internal/tile"
 )
 
-// randomTable returns tables of every kind that the format allows.
-func randomTable(t *testing.T, r *rand.Rand) Table {
+// randomTable returns tables of every kind that the format allows, with even
+// frequencies alone if so wanted.
+func randomTable(t *testing.T, r *rand.Rand, even bool) Table {
 	t.Helper()
 	var f Table
 	for i := range f.Order {
@@ -26,6 +27,9 @@ func randomTable(t *testing.T, r *rand.Rand) Table {
 		k := uint8(1 + r.IntN(255))
 		if r.IntN(2) == 0 {
 			k = []uint8{1, 255}[r.IntN(2)]
+		}
+		if even {
+			k = max(k&^1, 2)
 		}
 		f.Freq[f.Order[r.IntN(8)]], f.Freq[f.Order[8+r.IntN(8)]] = k, -k
 	case 1: // all the same
@@ -40,7 +44,11 @@ func randomTable(t *testing.T, r *rand.Rand) Table {
 			}
 		}
 		var err error
-		if f, err = FitTable(count, 0); err != nil {
+		fit := FitTable
+		if even {
+			fit = FitEvenTable
+		}
+		if f, err = fit(count, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -55,9 +63,10 @@ func TestRandomTables(t *testing.T) {
 	for i := range 60 {
 		side := &Side{Mode: Mode(i % 2), Band: 40, Depth: 1 + r.IntN(2)}
 		side.Planes = uint8(r.IntN(side.Mode.MaxPlanes() + 1))
+		even := r.IntN(2) == 0
 		for range 1 + r.IntN(4) {
 			for range side.quantisers() {
-				side.Tables = append(side.Tables, randomTable(t, r))
+				side.Tables = append(side.Tables, randomTable(t, r, even))
 			}
 		}
 		s := sampleOf(t, r, side, 40, 200+r.IntN(200), 50)

@@ -128,6 +128,19 @@ func (s *Side) quantisers() int {
 // Classes returns the number of probability classes.
 func (s *Side) Classes() int { return len(s.Tables) / s.quantisers() }
 
+// even reports whether all frequencies are even, so that slots can be looked up
+// two at a time.
+func (s *Side) even() bool {
+	for i := range s.Tables {
+		for _, f := range s.Tables[i].Freq {
+			if f%2 != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 const (
 	flagOrder = 1 << iota
 	flagRowClass

@@ -196,7 +196,7 @@ func fitGaussian(mode rans.Mode, rows int, step float64) (best gaussianFit, err 
 			}
 			f.tables = nil
 			for q := range 1 + int(mode) {
-				t, err := quant.FitTable(count[q])
+				t, err := quant.Kind{Mode: mode, Even: mode == rans.Scalar}.FitTable(count[q])
 				if err != nil {
 					return best, err
 				}
