@@ -176,6 +176,10 @@ func (a *activations) centers(dst []int32, zero int32) []int32 {
 	return dst
 }
 
+// leastElements is how many elements are worth a parallel loop when they are
+// quantised: a few microseconds of one worker.
+const leastElements = 1 << 14
+
 // ones makes the sum of a panel's activations a product.
 var ones = func() (w [tile.MaxWidth]uint8) {
 	for i := range w {
@@ -192,8 +196,10 @@ func (m *Matrix) quantise(ws *Workspace, x []float32, ldx, ldy, n int) *activati
 	a := &ws.acts
 	a.n, a.ld = n, ldy
 	a.q, a.scale, a.sum = ws.q[:n*padded+tile.MaxWidth], ws.scale[:n*panels], ws.sum[:n*panels]
-	if n == 1 {
-		m.quantiseOne(a, x[:cols], &ws.worker[0], 0)
+	if n == 1 || n*padded < leastElements {
+		for t := range n {
+			m.quantiseOne(a, x[t*ldx:t*ldx+cols], &ws.worker[0], t)
+		}
 		return a
 	}
 	ws.pool.For(n, func(worker, t int) {

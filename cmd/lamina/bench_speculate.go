@@ -62,6 +62,7 @@ type benchSpeculateResult struct {
 	Ratio  float64 `json:"ratio"` // median of the ratios of neighbouring runs
 	Rate   float64 `json:"accepted_share"`
 	Passes float64 `json:"tokens_per_pass"`
+	Rows   float64 `json:"rows_per_token"` // computed; 1 without guesses
 }
 
 // Run generates the same answers with and without speculation, in turns.
@@ -101,10 +102,10 @@ func (c *benchSpeculateCmd) Run(a *app) error {
 		return a.json(report)
 	}
 	a.printf("%s, %s\n", report.Path, report.Plan)
-	rows := [][]string{{"prompt", "tokens", "generated", "off, tokens/s", c.Speculate, "ratio", "right", "tokens/pass"}}
+	rows := [][]string{{"prompt", "tokens", "generated", "off, tokens/s", c.Speculate, "ratio", "right", "tokens/pass", "rows/token"}}
 	for _, r := range report.Rows {
 		rows = append(rows, []string{r.Name, fmt.Sprint(r.Prompt), fmt.Sprint(r.Gen), fmt.Sprintf("%.1f", r.Off),
-			fmt.Sprintf("%.1f", r.With), fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f", r.Rate), fmt.Sprintf("%.2f", r.Passes)})
+			fmt.Sprintf("%.1f", r.With), fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f", r.Rate), fmt.Sprintf("%.2f", r.Passes), fmt.Sprintf("%.2f", r.Rows)})
 	}
 	table(a.out, rows, 0)
 	return nil
@@ -158,6 +159,7 @@ func (c *benchSpeculateCmd) measure(ctx context.Context, m *engine.Model, o engi
 	if s.Guesses > 0 {
 		r.Rate = float64(s.Accepted) / float64(s.Guesses)
 	}
+	r.Rows = float64(s.Generated+s.Guesses-s.Accepted) / float64(max(s.Generated, 1))
 	r.Passes = float64(s.Generated) / float64(max(s.Generated-s.Accepted, 1))
 	return r, nil
 }

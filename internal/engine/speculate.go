@@ -55,6 +55,8 @@ type speculator struct {
 	costs  costs
 	shares []share // reused
 	skip   int     // passes with guesses since the last one that left them out
+	rows   int     // of the latest pass that draft has seen, guesses included
+	staked float64 // in that pass, by all requests
 }
 
 // draft adds guesses to a batch in which every request generates, as many as
@@ -63,6 +65,7 @@ type speculator struct {
 func (e *Engine) draft(room int) int {
 	s := &e.spec
 	rows := len(e.batch)
+	s.rows, s.staked = rows, 0
 	room = min(room, maxRows-rows)
 	if s.mode == SpeculateOff || rows == 0 || room <= 0 {
 		return 0
@@ -77,7 +80,8 @@ func (e *Engine) draft(room int) int {
 			p = min(j.drafter.chance(), 0.98)
 		}
 		offered = offered || p > 0
-		s.shares = append(s.shares, share{chance: p, most: most})
+		j.purse.income()
+		s.shares = append(s.shares, share{chance: p, most: most, purse: float64(j.purse)})
 	}
 	if !offered {
 		return 0
@@ -105,12 +109,14 @@ func (e *Engine) draft(room int) int {
 		if n := s.shares[i].n; n > 0 {
 			j.feed = j.drafter.propose(e.ctx, j.feed, n)
 			j.feed = j.feed[:min(len(j.feed), 1+n)]
-			j.guesses = len(j.feed) - 1
+			j.guesses, j.stake = len(j.feed)-1, s.shares[i].stake
+			s.staked += j.stake
 			added += j.guesses
 			e.batch[i].Tokens, e.batch[i].Want = j.feed, llama.All
 		}
 	}
 	s.costs.drafted(added, time.Since(start))
+	s.rows = rows + added
 	e.stats.guessed.Add(int64(added))
 	return added
 }
@@ -122,6 +128,9 @@ func (e *Engine) settle(j *job) error {
 		if err := j.seq.Truncate(j.seq.Len() - wrong); err != nil {
 			return err
 		}
+	}
+	if j.guesses > 0 {
+		j.purse.settle(j.right, j.stake, e.spec.staked, e.spec.costs.extra(len(e.inBatch), e.spec.rows))
 	}
 	e.stats.guessedRight.Add(int64(j.right))
 	j.guesses, j.right = 0, 0
@@ -139,136 +148,4 @@ func (e *Engine) settle(j *job) error {
 	j.feed = append(j.feed[:0], j.fresh[len(j.fresh)-1])
 	j.fresh = j.fresh[:0]
 	return nil
-}
-
-// share is one request's part of the guesses of a pass.
-type share struct {
-	chance float64 // that a guess is right; 0 is none to offer
-	most   int     // guesses allowed
-	n      int     // guesses given
-	next   float64 // chance that one more is reached and right
-}
-
-const (
-	// probeEvery: of so many passes with guesses one does without.
-	probeEvery = 64
-	// stale: a cost that was not measured for so many passes is forgotten.
-	stale = 512
-	// hope is what another row is assumed to cost, as a part of the first,
-	// until it has been measured: little enough to be tried.
-	hope = 1.0 / 16
-	// leastGain: a guess less likely to be of use is not worth looking at.
-	leastGain = 0.02
-)
-
-// costs knows what passes cost by their number of rows: smoothed measurements
-// of passes in which every row's logits were wanted.
-type costs struct {
-	passes int64
-	rows   [maxRows + 1]struct {
-		seconds float64
-		at      int64 // passes when last measured; 0 is never
-	}
-	guess float64 // seconds of a drafter for one guess
-}
-
-// pass records a pass of n rows.
-func (c *costs) pass(n int, d time.Duration) {
-	c.passes++
-	if n < 1 || n > maxRows {
-		return
-	}
-	r, s := &c.rows[n], d.Seconds()
-	switch {
-	case r.at == 0 || c.passes-r.at > stale:
-		r.seconds = s
-	case s < r.seconds:
-		r.seconds += (s - r.seconds) / 4
-	default: // slower: something else on the machine, more often than the pass itself
-		r.seconds += (min(s, 4*r.seconds) - r.seconds) / 16
-	}
-	r.at = c.passes
-}
-
-// drafted records that n guesses took d.
-func (c *costs) drafted(n int, d time.Duration) {
-	if n > 0 {
-		c.guess += (d.Seconds()/float64(n) - c.guess) / 8
-	}
-}
-
-// of estimates a pass of n rows: on the line between the measured neighbours,
-// or by hope beyond the last of them. More rows never cost less. It returns 0
-// if nothing is known.
-func (c *costs) of(n int) float64 {
-	below, above := 0, 0
-	for m := range c.rows {
-		if c.rows[m].at == 0 || c.passes-c.rows[m].at > stale {
-			continue
-		}
-		switch {
-		case m <= n && (below == 0 || c.rows[m].seconds >= c.rows[below].seconds):
-			below = m
-		case m > n && (above == 0 || c.rows[m].seconds < c.rows[above].seconds):
-			above = m
-		}
-	}
-	switch {
-	case below == 0 && above == 0:
-		return 0
-	case below == 0:
-		return c.rows[above].seconds
-	case below == n:
-		return c.rows[n].seconds
-	case above == 0:
-		return c.rows[below].seconds * (1 + hope*float64(n-below)/float64(below))
-	}
-	lo, hi := c.rows[below].seconds, c.rows[above].seconds
-	return lo + max(0, hi-lo)*float64(n-below)/float64(above-below)
-}
-
-// divide sets the n of every share, at most room in all, so that the expected
-// tokens per second are the most, and returns their sum. The first guesses are
-// the likeliest of use, so taking the best one again and again finds the best
-// set of every size; the cost of a pass is no straight line, so all sizes are
-// tried.
-func (c *costs) divide(shares []share, room int) (total int) {
-	tokens := float64(len(shares))
-	base := c.of(len(shares))
-	if base == 0 {
-		return 0
-	}
-	for i := range shares {
-		shares[i].n, shares[i].next = 0, shares[i].chance
-	}
-	var taken [maxRows]int
-	best := tokens / base
-	for t := range min(room, maxRows) {
-		pick := -1
-		for i := range shares {
-			s := &shares[i]
-			if s.n < s.most && s.next > leastGain && (pick < 0 || s.next > shares[pick].next) {
-				pick = i
-			}
-		}
-		if pick < 0 {
-			break
-		}
-		s := &shares[pick]
-		tokens += s.next
-		s.next *= s.chance
-		s.n++
-		taken[t] = pick
-		if v := tokens / (c.of(len(shares)+t+1) + c.guess*float64(t+1)); v > best {
-			best, total = v, t+1
-		}
-	}
-	// Give back what came after the best size.
-	for i := range shares {
-		shares[i].n = 0
-	}
-	for _, i := range taken[:total] {
-		shares[i].n++
-	}
-	return total
 }

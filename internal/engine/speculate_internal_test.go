@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -207,7 +208,8 @@ func TestDivide(t *testing.T) {
 		first := rapid.Float64Range(0.5, 4).Draw(t, "first")
 		row := rapid.Float64Range(0, 2).Draw(t, "row")
 		step := rapid.Float64Range(0, 2).Draw(t, "step")
-		for i := 1; i <= maxRows; i++ {
+		for i := range maxRows * leastSamples {
+			i = i%maxRows + 1
 			s := first + row*float64(i)
 			if i > 1 {
 				s += step
@@ -219,6 +221,7 @@ func TestDivide(t *testing.T) {
 			shares[i] = share{
 				chance: rapid.SampledFrom([]float64{0, 0.3, 0.6, 0.9}).Draw(t, "chance"),
 				most:   rapid.IntRange(0, 3).Draw(t, "most"),
+				purse:  math.Inf(1),
 			}
 		}
 		room := rapid.IntRange(0, 6).Draw(t, "room")
@@ -262,7 +265,7 @@ func TestDivide(t *testing.T) {
 		if sum != total || total > room {
 			t.Fatalf("%d guesses in the shares, %d returned, room for %d", sum, total, room)
 		}
-		if r := rate(got); r < best*(1-1e-9) {
+		if r := rate(got); r < best/leastWin*(1-1e-9) {
 			t.Fatalf("rate %v with %v, the best is %v", r, got, best)
 		}
 	})
@@ -271,20 +274,45 @@ func TestDivide(t *testing.T) {
 // TestCosts checks what is assumed where nothing was measured.
 func TestCosts(t *testing.T) {
 	var c costs
+	pass := func(n int, d time.Duration) {
+		for range leastSamples {
+			c.pass(n, d)
+		}
+	}
 	if got := c.of(3); got != 0 {
 		t.Errorf("nothing known: %v", got)
 	}
 	c.pass(1, time.Second)
-	if got := c.of(5); got != 1+4*hope {
-		t.Errorf("beyond the only measurement: %v", got)
+	if got := c.of(1); got != 0 {
+		t.Errorf("one measurement counts already: %v", got)
 	}
-	c.pass(5, 3*time.Second)
+	pass(1, time.Second)
+	if got := c.of(5); got != 1+4*hope {
+		t.Errorf("beyond the only size that is known: %v", got)
+	}
+	if got := c.dear(1, 5); got != 1+4*fear {
+		t.Errorf("the same for a stake: %v", got)
+	}
+	c.pass(1, 10*time.Second)
+	if got := c.of(1); got != 1 {
+		t.Errorf("after a pass that was disturbed: %v", got)
+	}
+	pass(5, 3*time.Second)
 	if got := c.of(3); got != 2 {
 		t.Errorf("between 1 s and 3 s: %v", got)
 	}
-	c.pass(4, time.Second/2)
+	if got := c.dear(1, 7); got != 4 {
+		t.Errorf("a stake beyond them: %v", got)
+	}
+	pass(4, time.Second/2)
 	if got := c.of(4); got < 1 {
 		t.Errorf("four rows for less than one: %v", got)
+	}
+	for range samples {
+		c.pass(1, 2*time.Second)
+	}
+	if got := c.of(1); got != 2 {
+		t.Errorf("when all of the latest took longer: %v", got)
 	}
 	for range stale + 1 {
 		c.pass(1, time.Second)
