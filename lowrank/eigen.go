@@ -20,7 +20,8 @@ type Pool interface {
 // Blocks of the algorithms below.
 const (
 	panelWidth = 32  // reflectors that are applied together
-	taskRows   = 32  // rows of a task
+	taskRows   = 32  // rows of a task, at least
+	mostRows   = 128 // and at most: they pass over a whole matrix in memory
 	aloneBelow = 128 // sizes that are not worth a parallel loop
 )
 
@@ -238,9 +239,12 @@ func (t *tridiagonal) iterate(z [][]float64) error {
 	}
 	for l := range n {
 		for turn := 0; ; turn++ {
+			// Where eigenvalues are zero but for rounding, so is what couples them, and
+			// it does not shrink: the longer it takes, the more counts as nothing.
+			nothing := math.Ldexp(tiny, min(turn, 20))
 			m := l
 			for ; m < n-1; m++ {
-				if x := math.Abs(e[m]); x <= tiny || x <= eps*(math.Abs(d[m])+math.Abs(d[m+1])) {
+				if x := math.Abs(e[m]); x <= nothing || x <= eps*(math.Abs(d[m])+math.Abs(d[m+1])) {
 					break
 				}
 			}
@@ -324,7 +328,7 @@ func (t *tridiagonal) back(x []float64, count int) {
 				tt[i*width+k] = -t.tau[j0+k] * sum
 			}
 		}
-		vt := transpose(v, width, m)
+		vt := transpose(v, width, m, t.pool)
 		parallel(t.pool, n, (count+taskRows-1)/taskRows, func(task int) {
 			r := task * taskRows
 			rows := min(taskRows, count-r)
@@ -345,27 +349,35 @@ func (t *tridiagonal) back(x []float64, count int) {
 }
 
 // transpose returns the transpose of a rows x cols matrix.
-func transpose(a []float64, rows, cols int) []float64 {
+func transpose(a []float64, rows, cols int, pool Pool) []float64 {
 	t := make([]float64, len(a))
 	const block = 16
-	for i0 := 0; i0 < rows; i0 += block {
-		for j0 := 0; j0 < cols; j0 += block {
+	parallel(pool, max(rows, cols), (cols+block-1)/block, func(task int) {
+		j0 := task * block
+		for i0 := 0; i0 < rows; i0 += block {
 			for i := i0; i < min(i0+block, rows); i++ {
 				for j := j0; j < min(j0+block, cols); j++ {
 					t[j*rows+i] = a[i*cols+j]
 				}
 			}
 		}
-	}
+	})
 	return t
+}
+
+// share returns how many of n rows a task takes if every worker is to have about
+// the given number of tasks.
+func share(n, tasks int, pool Pool) int {
+	return min(max(n/(tasks*pool.Workers())&^3, taskRows), mostRows)
 }
 
 // product returns x y^T for x of n rows and y of rows rows, both of width cols.
 func product(x, y []float64, n, rows, cols int, pool Pool) []float64 {
 	dst := make([]float64, n*rows)
-	parallel(pool, max(n, rows), (n+taskRows-1)/taskRows, func(task int) {
-		r := task * taskRows
-		kern.MatMulF64(dst[r*rows:], rows, y, cols, x[r*cols:], cols, rows, cols, min(taskRows, n-r))
+	each := share(n, 2, pool)
+	parallel(pool, max(n, rows), (n+each-1)/each, func(task int) {
+		r := task * each
+		kern.MatMulF64(dst[r*rows:], rows, y, cols, x[r*cols:], cols, rows, cols, min(each, n-r))
 	})
 	return dst
 }
@@ -374,9 +386,10 @@ func product(x, y []float64, n, rows, cols int, pool Pool) []float64 {
 // x times a symmetric matrix. It takes half the work of product.
 func gram(x, y []float64, n, cols int, pool Pool) []float64 {
 	dst := make([]float64, n*n)
-	parallel(pool, n, (n+taskRows-1)/taskRows, func(task int) {
-		r := n - 1 - task*taskRows // the longest rows first
-		first := max(0, r-taskRows+1)
+	each := share(n, 8, pool)
+	parallel(pool, n, (n+each-1)/each, func(task int) {
+		r := n - 1 - task*each // the longest rows first
+		first := max(0, r-each+1)
 		kern.MatMulF64(dst[first*n:], n, y, cols, x[first*cols:], cols, r+1, cols, r+1-first)
 	})
 	for i := range n {

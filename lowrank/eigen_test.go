@@ -29,6 +29,17 @@ func (g goroutines) For(n int, f func(worker, i int)) {
 func TestEigen(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for _, n := range []int{1, 2, 3, 4, 15, 16, 17, 33, 34, 35, 66, 67, 130, 200} {
+		third := (n + 2) / 3
+		some := make([]float64, third*n)
+		for i := range some {
+			some[i] = r.NormFloat64()
+		}
+		some, err := orthonormalRows(some, third, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		some = transpose(some, third, n, goroutines(1))
+		projector := gram(some, some, n, third, goroutines(1)) // two thirds of its eigenvalues are 0
 		for name, make := range map[string]func(i, j int) float64{
 			"noise":     func(i, j int) float64 { return r.NormFloat64() },
 			"zero":      func(i, j int) float64 { return 0 },
@@ -37,6 +48,7 @@ func TestEigen(t *testing.T) {
 			"graded":    func(i, j int) float64 { return math.Pow(0.7, float64(i+j)) * r.NormFloat64() },
 			"split":     func(i, j int) float64 { return float64(b2i(i/3 == j/3)) * r.NormFloat64() },
 			"tridiag":   func(i, j int) float64 { return float64(b2i(j-i <= 1)) * r.NormFloat64() },
+			"projector": func(i, j int) float64 { return projector[i*n+j] },
 			"tiny":      func(i, j int) float64 { return 1e-150 * r.NormFloat64() },
 			"large gap": func(i, j int) float64 { return r.NormFloat64() + 1e9*float64(b2i(i+j == 0)) },
 		} {

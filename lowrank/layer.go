@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"gonum.org/v1/gonum/mat"
-
 	"github.com/lamina-llm/lamina/internal/kern"
 )
 
@@ -181,7 +179,7 @@ func side(rows, cols int, w []float64, count int, pool Pool) (squares scaled, ve
 	}
 	k := rows
 	if rows > cols {
-		w, k, cols = transpose(w, rows, cols), cols, rows
+		w, k, cols = transpose(w, rows, cols, pool), cols, rows
 	}
 	squares.values, vectors, err = eigen(k, gram(w, w, k, cols, pool), count, pool)
 	return squares, vectors, err
@@ -302,7 +300,7 @@ func (l *Layer) ALS(r, turns int) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	q = product(turn, transpose(q, r, l.k), r, l.k, r, l.pool)
+	q = product(turn, transpose(q, r, l.k, l.pool), r, l.k, r, l.pool)
 	p := l.pair(q, r)
 	p.Errors = errs
 	return p, nil
@@ -342,76 +340,60 @@ func (l *Layer) left(q, y []float64) float64 {
 func (l *Layer) pair(q []float64, r int) *Pair {
 	p := &Pair{Rank: r}
 	if l.basis == nil {
-		p.A = transpose(q, r, l.k)
+		p.A = transpose(q, r, l.k, l.pool)
 	} else {
 		p.A = product(l.basis, q, l.rows, r, l.k, l.pool)
 	}
-	p.B = product(q, transpose(l.r, l.k, l.cols), r, l.cols, l.k, l.pool)
+	p.B = product(q, transpose(l.r, l.k, l.cols, l.pool), r, l.cols, l.k, l.pool)
 	return p
 }
 
 // orthonormal returns r orthonormal rows that span what the rows of y do, the
-// last ones zero if that is less. Twice through a Cholesky factor (Yamamoto et
-// al., Roundoff error analysis of the CholeskyQR2 algorithm, 2015), or through
+// last ones zero if that is less; y is overwritten. It goes through a Cholesky
+// factor of their Gram matrix, again if that was not near the identity (Yamamoto
+// et al., Roundoff error analysis of the CholeskyQR2 algorithm, 2015), or through
 // eigenvectors if there is none.
 func (l *Layer) orthonormal(y []float64, r int) ([]float64, error) {
 	q := y
 	for range 2 {
 		// Rows of one length: what is left to the factor is their angles.
-		for i := range r {
+		parallel(l.pool, l.k, r, func(i int) {
 			row := q[i*l.k : (i+1)*l.k]
 			sum := 0.0
 			for _, x := range row {
 				sum += x * x
 			}
 			if sum > 0 {
+				scale := 1 / math.Sqrt(sum)
 				for j := range row {
-					row[j] /= math.Sqrt(sum)
+					row[j] *= scale
 				}
 			}
-		}
+		})
 		inner := gram(q, q, r, l.k, l.pool)
-		turn, ok := inverseRoot(inner, r)
-		if !ok {
-			values, vectors, err := eigen(r, inner, r, l.pool)
-			if err != nil {
-				return nil, err
+		factor, least := cholesky(r, append([]float64(nil), inner...), l.pool)
+		if factor != nil {
+			if q = factor.solve(q, l.k); least > goodPivot {
+				break
 			}
-			for i, v := range values {
-				scale := 0.0
-				if v > values[0]*0x1p-50*float64(r) {
-					scale = 1 / math.Sqrt(v)
-				}
-				for j := range r {
-					vectors[i*r+j] *= scale
-				}
-			}
-			turn = vectors
+			continue
 		}
-		q = product(turn, transpose(q, r, l.k), r, l.k, r, l.pool)
+		values, turn, err := eigen(r, inner, r, l.pool)
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range values {
+			scale := 0.0
+			if v > values[0]*0x1p-50*float64(r) {
+				scale = 1 / math.Sqrt(v)
+			}
+			for j := range r {
+				turn[i*r+j] *= scale
+			}
+		}
+		q = product(turn, transpose(q, r, l.k, l.pool), r, l.k, r, l.pool)
 	}
 	return q, nil
-}
-
-// inverseRoot returns the inverse of the lower Cholesky factor of an n x n
-// matrix, unless that is too near to being singular.
-func inverseRoot(a []float64, n int) (inverse []float64, ok bool) {
-	var chol mat.Cholesky
-	if !chol.Factorize(mat.NewSymDense(n, append([]float64(nil), a...))) || chol.Cond() > 1e12 {
-		return nil, false
-	}
-	var low mat.TriDense
-	chol.LTo(&low)
-	if low.InverseTri(&low) != nil {
-		return nil, false
-	}
-	inverse = make([]float64, n*n)
-	for i := range n {
-		for j := range i + 1 {
-			inverse[i*n+j] = low.At(i, j)
-		}
-	}
-	return inverse, true
 }
 
 // Distance returns ||(W - V) X|| / ||W X|| for two matrices of rows x cols and

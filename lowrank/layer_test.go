@@ -410,36 +410,54 @@ func spectrum(n int, fall float64) []float64 {
 	return v
 }
 
-// BenchmarkLayer prepares a matrix of Llama-3-8B's down projection at a quarter
-// and at a half of its size, and takes ten turns of ALS at the rank that keeps
-// 80 %.
-func BenchmarkLayer(b *testing.B) {
-	for _, rows := range []int{1024, 2048} {
-		cols := rows * 7 / 2
-		b.Run(fmt.Sprintf("%dx%d", rows, cols), func(b *testing.B) {
-			w, x := random(rows*cols, 1), random(cols, 2)
-			second := unit(cols)
-			for i := range cols {
-				for j := range cols {
-					second[i*cols+j] += x[i] * x[j]
-				}
-			}
-			rank := int(0.8 * float64(rows*cols) / float64(rows+cols))
+// BenchmarkLlamaLayer prepares the seven matrices of a layer of Llama-3-8B's
+// proportions, at a quarter, half or all of its width, and takes ten turns of ALS
+// at ranks that keep 80 %. The largest takes about 8 GiB and minutes:
+// go test ./lowrank -run XX -bench LlamaLayer/4096 -benchtime 1x.
+func BenchmarkLlamaLayer(b *testing.B) {
+	pool := goroutines(runtime.GOMAXPROCS(0))
+	for _, width := range []int{512, 1024, 2048, 4096} {
+		b.Run(fmt.Sprint(width), func(b *testing.B) {
 			var prepare, als time.Duration
+			last := 0.0
 			for b.Loop() {
-				start := time.Now()
-				l, err := lowrank.NewLayer(rows, cols, w, second, goroutines(runtime.GOMAXPROCS(0)))
-				if err != nil {
-					b.Fatal(err)
+				second := map[int][]float64{width: spiked(width), width * 7 / 2: spiked(width * 7 / 2)}
+				for i, shape := range [][2]int{
+					{width, width}, {width / 4, width}, {width / 4, width}, {width, width}, // q, k, v, o
+					{width * 7 / 2, width}, {width * 7 / 2, width}, {width, width * 7 / 2}, // gate, up, down
+				} {
+					rows, cols := shape[0], shape[1]
+					w := random(rows*cols, uint64(i))
+					start := time.Now()
+					l, err := lowrank.NewLayer(rows, cols, w, second[cols], pool)
+					if err != nil {
+						b.Fatal(err)
+					}
+					ready := time.Now()
+					p, err := l.ALS(int(0.8*float64(rows*cols)/float64(rows+cols)), 10)
+					if err != nil {
+						b.Fatal(err)
+					}
+					prepare, als = prepare+ready.Sub(start), als+time.Since(ready)
+					last = p.Errors[10]
 				}
-				prepare += time.Since(start)
-				if _, err := l.ALS(rank, 10); err != nil {
-					b.Fatal(err)
-				}
-				als += time.Since(start)
 			}
 			b.ReportMetric(prepare.Seconds()/float64(b.N), "s/prepare")
-			b.ReportMetric(als.Seconds()/float64(b.N), "s/all")
+			b.ReportMetric(als.Seconds()/float64(b.N), "s/als")
+			b.ReportMetric(last, "error")
 		})
 	}
+}
+
+// spiked returns a Gram matrix of n inputs whose variances spread over some
+// orders of magnitude, with one direction that all share.
+func spiked(n int) []float64 {
+	x, m := random(n, 2), make([]float64, n*n)
+	for i := range n {
+		for j := range n {
+			m[i*n+j] = x[i] * x[j]
+		}
+		m[i*n+i] += math.Exp(2 * x[n-1-i])
+	}
+	return m
 }

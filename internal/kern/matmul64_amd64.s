@@ -4,8 +4,7 @@
 
 // Float64 matrix products, added to what is there. Every output has one
 // accumulator per lane, added up across lanes in one order, whichever kernel
-// computes it. They are for packing alone, so one AVX2 version serves both x86
-// tiers.
+// computes it.
 
 // func rowsF64AVX2(dst, w, x *float64, rows, cols, ldw int)
 //

@@ -11,8 +11,8 @@ import (
 
 func TestMatMulF64(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-		for _, rows := range []int{0, 1, 2, 3, 5, 63, 64, 67} {
-			for _, cols := range []int{0, 1, 3, 4, 5, 9, 255, 256, 263} {
+		for _, rows := range []int{0, 1, 2, 3, 4, 5, 63, 64, 67} {
+			for _, cols := range []int{0, 1, 3, 4, 5, 8, 9, 17, 255, 256, 263} {
 				for _, n := range []int{0, 1, 3, 4, 5, 9} {
 					for _, gap := range []int{0, 3} {
 						t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d/gap=%d", rows, cols, n, gap), func(t *testing.T) {
