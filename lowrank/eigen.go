@@ -374,7 +374,7 @@ func share(n, tasks int, pool Pool) int {
 // product returns x y^T for x of n rows and y of rows rows, both of width cols.
 func product(x, y []float64, n, rows, cols int, pool Pool) []float64 {
 	dst := make([]float64, n*rows)
-	each := share(n, 2, pool)
+	each := share(n, 4, pool)
 	parallel(pool, max(n, rows), (n+each-1)/each, func(task int) {
 		r := task * each
 		kern.MatMulF64(dst[r*rows:], rows, y, cols, x[r*cols:], cols, rows, cols, min(each, n-r))
@@ -392,10 +392,22 @@ func gram(x, y []float64, n, cols int, pool Pool) []float64 {
 		first := max(0, r-each+1)
 		kern.MatMulF64(dst[first*n:], n, y, cols, x[first*cols:], cols, r+1, cols, r+1-first)
 	})
-	for i := range n {
-		for j := i + 1; j < n; j++ {
-			dst[i*n+j] = dst[j*n+i]
-		}
-	}
+	mirror(dst, n, pool)
 	return dst
+}
+
+// mirror copies the lower triangle to the upper one, a square of few rows at a
+// time.
+func mirror(a []float64, n int, pool Pool) {
+	const block = 16
+	parallel(pool, n, (n+block-1)/block, func(task int) {
+		i0 := task * block
+		for j0 := i0; j0 < n; j0 += block {
+			for j := j0; j < min(j0+block, n); j++ {
+				for i := i0; i < min(i0+block, j); i++ {
+					a[i*n+j] = a[j*n+i]
+				}
+			}
+		}
+	})
 }

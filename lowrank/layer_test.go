@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,7 +416,7 @@ func spectrum(n int, fall float64) []float64 {
 // at ranks that keep 80 %. The largest takes about 8 GiB and minutes:
 // go test ./lowrank -run XX -bench LlamaLayer/4096 -benchtime 1x.
 func BenchmarkLlamaLayer(b *testing.B) {
-	pool := goroutines(runtime.GOMAXPROCS(0))
+	pool := takers(runtime.GOMAXPROCS(0))
 	for _, width := range []int{512, 1024, 2048, 4096} {
 		b.Run(fmt.Sprint(width), func(b *testing.B) {
 			var prepare, als time.Duration
@@ -447,6 +448,24 @@ func BenchmarkLlamaLayer(b *testing.B) {
 			b.ReportMetric(last, "error")
 		})
 	}
+}
+
+// takers are goroutines that take the next index when they are done with one.
+type takers int
+
+func (g takers) Workers() int { return int(g) }
+
+func (g takers) For(n int, f func(worker, i int)) {
+	var wait sync.WaitGroup
+	var next atomic.Int64
+	for w := range min(int(g), n) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(w, i)
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // spiked returns a Gram matrix of n inputs whose variances spread over some

@@ -20,11 +20,40 @@ func MatMulF64(dst []float64, ldd int, w []float64, ldw int, x []float64, ldx in
 	dst, w, x = dst[:(n-1)*ldd+rows], w[:(rows-1)*ldw+cols], x[:(n-1)*ldx+cols]
 	// A block of the matrix stays in the second-level cache while all tokens
 	// pass over it.
-	const blockCols, blockRows = 256, 64
 	for c := 0; c < cols; c += blockCols {
 		k := min(blockCols, cols-c)
+		if min(rows, n) >= packFrom && (ldw%badStride == 0 || ldx%badStride == 0) {
+			packedF64(dst, ldd, w[c:], ldw, x[c:], ldx, rows, k, n)
+			continue
+		}
 		for r := 0; r < rows; r += blockRows {
 			matMulF64(dst[r:], ldd, w[r*ldw+c:], ldw, x[c:], ldx, min(blockRows, rows-r), k, n)
+		}
+	}
+}
+
+const (
+	blockCols = 256
+	blockRows = 64
+	badStride = 512 // numbers between rows that all want the same places of a cache
+	packFrom  = 64  // rows and tokens for which copies pay
+)
+
+// packedF64 is MatMulF64 for at most blockCols columns, with copies of blocks,
+// for matrices whose rows lie a multiple of badStride apart.
+func packedF64(dst []float64, ldd int, w []float64, ldw int, x []float64, ldx int, rows, cols, n int) {
+	var wp, xp [blockRows * blockCols]float64
+	for t := 0; t < n; t += blockRows {
+		m := min(blockRows, n-t)
+		for i := range m {
+			copy(xp[i*cols:(i+1)*cols], x[(t+i)*ldx:])
+		}
+		for r := 0; r < rows; r += blockRows {
+			h := min(blockRows, rows-r)
+			for i := range h {
+				copy(wp[i*cols:(i+1)*cols], w[(r+i)*ldw:])
+			}
+			matMulF64(dst[t*ldd+r:], ldd, wp[:], cols, xp[:], cols, h, cols, m)
 		}
 	}
 }

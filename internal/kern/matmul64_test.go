@@ -12,8 +12,8 @@ import (
 func TestMatMulF64(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		for _, rows := range []int{0, 1, 2, 3, 4, 5, 63, 64, 67} {
-			for _, cols := range []int{0, 1, 3, 4, 5, 8, 9, 17, 255, 256, 263} {
-				for _, n := range []int{0, 1, 3, 4, 5, 9} {
+			for _, cols := range []int{0, 1, 3, 4, 5, 8, 9, 17, 255, 256, 263, 512} {
+				for _, n := range []int{0, 1, 3, 4, 5, 9, 66} {
 					for _, gap := range []int{0, 3} {
 						t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d/gap=%d", rows, cols, n, gap), func(t *testing.T) {
 							testMatMulF64(t, rows, cols, n, gap)
@@ -67,13 +67,18 @@ func testMatMulF64(t *testing.T, rows, cols, n, gap int) {
 	}
 }
 
+// BenchmarkMatMulF64 takes small matrices, and a few rows of large ones.
 func BenchmarkMatMulF64(b *testing.B) {
-	const n = 512
-	w, x, dst := make([]float64, n*n), make([]float64, n*n), make([]float64, n*n)
-	for b.Loop() {
-		MatMulF64(dst, n, w, n, x, n, n, n, n)
+	for _, size := range [][3]int{{512, 512, 512}, {4096, 1024, 64}} {
+		cols, rows, n := size[0], size[1], size[2]
+		b.Run(fmt.Sprintf("%dx%dx%d", cols, rows, n), func(b *testing.B) {
+			w, x, dst := make([]float64, rows*cols), make([]float64, n*cols), make([]float64, n*rows)
+			for b.Loop() {
+				MatMulF64(dst, rows, w, cols, x, cols, rows, cols, n)
+			}
+			b.ReportMetric(2*float64(rows*cols*n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFlop/s")
+		})
 	}
-	b.ReportMetric(2*n*n*n*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFlop/s")
 }
 
 // TestRotate compares with the rotations one after another, by the book.

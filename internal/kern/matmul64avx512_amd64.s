@@ -202,3 +202,42 @@ cols:
 done:
 	VZEROUPPER
 	RET
+
+// func rotateAVX512(z, cs *float64, n int)
+//
+// n rotations, at least 1, of 16 vectors: Z0 and Z1 hold the elements that are
+// passed on. DI element i+1
+TEXT ·rotateAVX512(SB), NOSPLIT, $0-24
+	MOVQ z+0(FP), DI
+	MOVQ cs+8(FP), SI
+	MOVQ n+16(FP), CX
+	MOVQ CX, AX
+	SHLQ $7, AX
+	ADDQ AX, DI
+	VMOVUPD (DI), Z0
+	VMOVUPD 64(DI), Z1
+
+next:
+	VBROADCASTSD (SI), Z14
+	VBROADCASTSD 8(SI), Z15
+	VMOVUPD -128(DI), Z4
+	VMOVUPD -64(DI), Z5
+	VMULPD Z14, Z0, Z8
+	VMULPD Z14, Z1, Z9
+	VFMADD231PD Z15, Z4, Z8
+	VFMADD231PD Z15, Z5, Z9
+	VMULPD Z14, Z4, Z4
+	VMULPD Z14, Z5, Z5
+	VFNMADD213PD Z4, Z15, Z0 // c*x - s*f
+	VFNMADD213PD Z5, Z15, Z1
+	VMOVUPD Z8, (DI)
+	VMOVUPD Z9, 64(DI)
+	SUBQ $128, DI
+	ADDQ $16, SI
+	SUBQ $1, CX
+	JNZ  next
+
+	VMOVUPD Z0, (DI)
+	VMOVUPD Z1, 64(DI)
+	VZEROUPPER
+	RET
