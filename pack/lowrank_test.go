@@ -1,10 +1,12 @@
 package pack_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -124,6 +126,16 @@ func TestPackFactors(t *testing.T) {
 			for _, x := range f.Tensors() {
 				codec[x.Name] = x.Codec
 			}
+			data, err := f.Section("provenance")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var from struct {
+				Energy map[string][]float64 `json:"energy_kept"`
+			}
+			if err := json.Unmarshal(data, &from); err != nil {
+				t.Fatal(err)
+			}
 			for _, x := range r.Tensors {
 				attention := strings.Contains(x.Name, "qkv") || strings.Contains(x.Name, ".out")
 				want := "rans1"
@@ -132,6 +144,16 @@ func TestPackFactors(t *testing.T) {
 				}
 				if codec[x.Name] != want || (len(x.Ranks) > 0) != (want == "lowrank1") {
 					t.Errorf("%s: codec %s with ranks %v", x.Name, codec[x.Name], x.Ranks)
+				}
+				kept := from.Energy[x.Name]
+				if (len(kept) > 0) != (want == "lowrank1") {
+					t.Errorf("%s: energy %v kept", x.Name, kept)
+				}
+				for _, e := range kept {
+					// SVD leaves at least what the tolerance says, ALS a little less.
+					if eps := r.Tolerance[0]; !(e >= 1-1.5*eps*eps && e <= 1) || name == "data-free" && e < 1-eps*eps-1e-5 {
+						t.Errorf("%s: energy %v kept at tolerance %v", x.Name, kept, eps)
+					}
 				}
 				// What is cut is the tolerance; at so many bits coding adds little.
 				if want == "lowrank1" && (x.Error < 0.8*r.Tolerance[0] || x.Error > 2*r.Tolerance[0]) {
@@ -169,6 +191,45 @@ func TestPackAuto(t *testing.T) {
 		}
 		if c.Chosen != name || !(c.Error > 0 && c.Error < 1) || !(c.Dense > 0) {
 			t.Errorf("%+v: want %s", c, name)
+		}
+	}
+}
+
+// TestPackAutoDense checks that where dense matrices win throughout, what comes
+// out is the dense file, byte for byte, but for the words of its provenance.
+func TestPackAutoDense(t *testing.T) {
+	if testing.Short() {
+		t.Skip("tries many representations")
+	}
+	src := checkpoint(t)
+	o := pack.Options{Bits: 5, Calibrate: &pack.Calibration{Name: "test", Tokens: tokens(400)}}
+	files := map[pack.Representation]*weights.File{}
+	for _, r := range []pack.Representation{pack.Dense, pack.Auto} {
+		o.Representation = r
+		path := filepath.Join(t.TempDir(), "m.lamina")
+		report, err := pack.Run(t.Context(), src, path, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range report.Choices {
+			if c.Chosen != "dense" {
+				t.Fatalf("%+v: dense was to win here", c)
+			}
+		}
+		f, err := weights.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[r] = f
+	}
+	dense, auto := files[pack.Dense].Tensors(), files[pack.Auto].Tensors()
+	if len(dense) != len(auto) {
+		t.Fatalf("%d tensors, want %d", len(auto), len(dense))
+	}
+	for i, d := range dense {
+		if !reflect.DeepEqual(d, auto[i]) {
+			t.Errorf("%s: %+v, want %+v", d.Name, auto[i], d)
 		}
 	}
 }

@@ -173,6 +173,8 @@ type provenance struct {
 	Target  float64           `json:"target_bits_per_weight,omitempty"`
 	Error   float64           `json:"target_relative_error,omitempty"` // of every matrix
 	Weights int64             `json:"weights"`
+
+	Energy map[string][]float64 `json:"energy_kept,omitempty"` // of tensors in parts, for each part, before coding
 }
 
 // packer is one run.
@@ -297,15 +299,26 @@ func (p *packer) resume(path string) error {
 
 // write encodes everything into w and commits it.
 func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*Report, error) {
-	overhead, err := p.sections(ctx, w, target)
+	sections, overhead, err := p.sections()
 	if err != nil {
 		return nil, err
 	}
 	r := &Report{Weights: p.weights, Mode: p.opt.Mode.String()}
 	before := p.spans()
-	if err := p.represent(ctx, r, target-overhead); err != nil {
+	if err := p.represent(ctx, r, target-overhead-provenanceRoom); err != nil {
 		return nil, err
 	}
+	prov, err := p.provenance(target)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range append(sections, section{"provenance", prov}) {
+		if err := w.Section(s.name, s.data); err != nil {
+			return nil, err
+		}
+	}
+	// Whole rooms: words about how must not change what comes out.
+	overhead += (int64(len(prov)) + provenanceRoom - 1) / provenanceRoom * provenanceRoom
 	overhead += (p.spans() - before) * spanOverhead
 	if p.opt.Codec == VVC {
 		r.Mode = VVC
@@ -445,47 +458,59 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	return r, nil
 }
 
-// sections writes everything but tensors and returns what the file takes
-// beside the matrices, directory and padding included (estimated).
-func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) (int64, error) {
+// section is a named blob of the file.
+type section struct {
+	name string
+	data []byte
+}
+
+// provenanceRoom is what the section provenance takes, or a multiple.
+const provenanceRoom = 1024
+
+// provenance returns the section of that name.
+func (p *packer) provenance(target int64) ([]byte, error) {
+	from := provenance{
+		Source: p.from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
+		Target: float64(target) * 8 / float64(p.weights), Error: p.opt.Error, Weights: p.weights,
+	}
+	for _, m := range p.mats {
+		if m.parted == nil {
+			continue
+		}
+		if from.Energy == nil {
+			from.Energy = map[string][]float64{}
+		}
+		from.Energy[m.name] = m.parted.energy
+	}
+	return json.Marshal(from)
+}
+
+// sections returns the sections but for the provenance, and what the file takes
+// beside that and the matrices, directory and padding included (estimated).
+func (p *packer) sections() (list []section, total int64, err error) {
 	cfg, err := json.Marshal(p.cfg)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	tok, err := p.src.Tokenizer()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	tokenizer, err := tok.MarshalBinary()
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	sampling, err := json.Marshal(p.src.Sampling())
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	prov, err := json.Marshal(provenance{
-		Source: p.from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
-		Target: float64(target) * 8 / float64(p.weights), Error: p.opt.Error, Weights: p.weights,
-	})
-	if err != nil {
-		return 0, err
-	}
-	var total int64
-	for _, s := range []struct {
-		name string
-		data []byte
-	}{
-		{"config", cfg}, {"tokenizer", tokenizer}, {"chat_template", []byte(p.src.ChatTemplate())},
-		{"generation", sampling}, {"provenance", prov},
+	for _, s := range []section{
+		{"config", cfg}, {"tokenizer", tokenizer}, {"chat_template", []byte(p.src.ChatTemplate())}, {"generation", sampling},
 	} {
-		if len(s.data) == 0 {
-			continue
+		if len(s.data) > 0 {
+			list = append(list, s)
+			total += int64(len(s.data))
 		}
-		if err := w.Section(s.name, s.data); err != nil {
-			return 0, err
-		}
-		total += int64(len(s.data))
 	}
 	norms := int64(1 + 2*p.cfg.Layers)
 	total += norms * (int64(p.cfg.Hidden)*4 + 100) // with their directory entries
@@ -494,7 +519,7 @@ func (p *packer) sections(ctx context.Context, w *weights.Writer, target int64) 
 	for _, m := range p.mats {
 		total += int64(40+len(m.name)) + int64(1+m.chunks())*spanOverhead // directory entry; spans start on 64 bytes
 	}
-	return total, nil
+	return list, total, nil
 }
 
 // spanOverhead is what a span takes beside its bytes: its directory entry, and

@@ -21,6 +21,7 @@ type parted struct {
 	layout *decode.Factors
 	mats   []*matrix // as layout.Shapes lists them
 	cut    float64   // squared error of the outputs before any coding
+	energy []float64 // per part, what of the squared size of its matrix is left before any coding
 }
 
 // Bits tell the kinds of matrices of the inputs apart; steps come from weigh.
@@ -39,6 +40,7 @@ func (p *packer) part(m *matrix, heights []int, layers []*lowrank.Layer, ranks [
 	at := 0
 	for i, rows := range heights {
 		part := FactoredPart{Rows: rows, Rank: ranks[i], ABits: kindFactor, BBits: kindFactor, DenseBits: kindDense}
+		kept := 1.0
 		if part.Rank == 0 || correct {
 			part.Dense = make([]float32, rows*m.cols)
 			if err := p.read(m, at, at+rows, part.Dense); err != nil {
@@ -49,6 +51,9 @@ func (p *packer) part(m *matrix, heights []int, layers []*lowrank.Layer, ranks [
 			pair, err := method.Pair(layers[i], part.Rank)
 			if err != nil {
 				return nil, err
+			}
+			if !correct {
+				kept = keptEnergy(layers[i].Values(), pair)
 			}
 			for r := range part.Rank { // the norm before it, as in p.read
 				for j, g := range m.gain {
@@ -63,7 +68,7 @@ func (p *packer) part(m *matrix, heights []int, layers []*lowrank.Layer, ranks [
 				d.cut += last * last * layers[i].Energy()
 			}
 		}
-		f.Parts = append(f.Parts, part)
+		f.Parts, d.energy = append(f.Parts, part), append(d.energy, kept)
 		at += rows
 	}
 	var err error
@@ -76,6 +81,22 @@ func (p *packer) part(m *matrix, heights []int, layers []*lowrank.Layer, ranks [
 		}
 	}
 	return d, nil
+}
+
+// keptEnergy returns 1 - ||W - A B||^2 / ||W||^2 for W with these singular values,
+// to five digits. B is A^T W and A orthonormal, so what is left is B's.
+func keptEnergy(values []float64, p *lowrank.Pair) float64 {
+	left, all := 0.0, 0.0
+	for _, s := range values {
+		all += s * s
+	}
+	if all == 0 {
+		return 1
+	}
+	for _, b := range p.B {
+		left += b * b
+	}
+	return math.Round(1e5*min(1, left/all)) / 1e5
 }
 
 func narrow(v []float64) []float32 {

@@ -23,6 +23,9 @@ func TestPackLowrank(t *testing.T) {
 		t.Errorf("KL %v", r.KL)
 	}
 	ok(t, "verify", out)
+	if text := ok(t, "show", out); !strings.Contains(text, "energy kept") || strings.Contains(text, "?") {
+		t.Errorf("energy is not shown:\n%s", text)
+	}
 	for _, bad := range [][]string{
 		{"--lowrank", "1.2"}, {"--lowrank", "0.5", "--lowrank-tolerance", "0.4"}, {"--representation", "lowrank"},
 		{"--representation", "dense", "--lowrank", "0.5"}, {"--representation", "auto"}, {"--lowrank-tolerance", "0.1,0.2,0.3"},
