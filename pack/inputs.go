@@ -29,7 +29,7 @@ func (p *packer) observeInputs(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pack: inputs: %w", err)
 	}
-	geometry := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: span}
+	geometry := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: llama.PageTokens(span)}
 	cache, err := kv.New(geometry, make([]byte, geometry.PageBytes()))
 	if err != nil {
 		return fmt.Errorf("pack: inputs: %w", err)

@@ -24,7 +24,7 @@ func (r *run) perplexity(ctx context.Context, values func(i int) ([]float32, err
 	if err != nil {
 		return eval.Result{}, err
 	}
-	g := kv.Geometry{Layers: cfg.Layers, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, PageTokens: window}
+	g := kv.Geometry{Layers: cfg.Layers, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, PageTokens: llama.PageTokens(window)}
 	cache, err := kv.New(g, make([]byte, g.PageBytes()))
 	if err != nil {
 		return eval.Result{}, err

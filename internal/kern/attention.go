@@ -69,45 +69,44 @@ func norm64(x []float32) float32 {
 	return float32(math.Sqrt(s))
 }
 
-// PackKeys makes a strip of the panel for scores out of [StripLanes] keys, one
-// per lane: dst[i/2*32 + 2*l + i%2] = k[l*stride + i] for l < 16 and i < size.
-// size must be even. k may be of int8, which are extended.
-func PackKeys[E int8 | int16](dst []int16, k []E, size, stride int) {
-	if size <= 0 {
-		return
+// PutKey stores key j of the panel for scores, one lane of its strip j/16:
+//
+//	panel[j/16*16*size + i/2*32 + j%16*2 + i%2] = k[i]  for i < size = len(k), even
+func PutKey[E int8 | int16](panel []E, j int, k []E) {
+	if len(k)%2 != 0 {
+		panic("kern: a key of odd size")
 	}
-	if size%2 != 0 || stride < 0 {
-		panic("kern: keys of odd size, or a negative stride")
+	strip := panel[j/StripLanes*StripLanes*len(k):][:StripLanes*len(k)]
+	for at := j % StripLanes * 2; len(k) >= 2; at += 2 * StripLanes {
+		pair := strip[at : at+2]
+		pair[0], pair[1] = k[0], k[1]
+		k = k[2:]
 	}
-	dst, k = dst[:StripLanes*size], k[:(StripLanes-1)*stride+size]
-	for i := packKeysVectors(dst, k, size, stride); i < size; i++ {
-		to := dst[i/2*2*StripLanes+i%2:]
-		for l := range StripLanes {
-			to[2*l] = int16(k[l*stride+i])
+}
+
+// PutValue stores value j of the panel for weighted sums, in which elements are the
+// lanes: panel[i/16*lds + j/2*32 + i%16*2 + j%2] = v[i] for i < len(v).
+func PutValue[E int8 | int16](panel []E, lds, j int, v []E) {
+	for len(v) > 0 {
+		n := min(StripLanes, len(v))
+		pairs := panel[j/2*2*StripLanes+j%2:][:2*n-1]
+		for i, e := range v[:n] {
+			pairs[2*i] = e
+		}
+		if v = v[n:]; len(v) > 0 {
+			panel = panel[lds:]
 		}
 	}
 }
 
-// PackValues makes rows n of the panel for weighted sums, two by two, a lane per
-// element: dst[i/16*lds + j/2*32 + i%16*2 + j%2] = v[j*stride + i] for j < n
-// and i < size. n must be even. v may be of int8, which are extended.
-func PackValues[E int8 | int16](dst []int16, lds int, v []E, n, size, stride int) {
-	if size <= 0 || n <= 0 {
-		return
-	}
-	if n%2 != 0 || stride < 0 || lds < n*StripLanes {
-		panic("kern: an odd number of values, a negative stride, or strips overlap")
-	}
-	strips := size / StripLanes
-	dst, v = dst[:(size-1)/StripLanes*lds+n*StripLanes], v[:(n-1)*stride+size]
-	if strips == 0 || !packValuesVectors(dst, lds, v, n, strips, stride) {
-		strips = 0
-	}
-	for i := strips * StripLanes; i < size; i++ {
-		to := dst[i/StripLanes*lds+i%StripLanes*2:]
-		for j := range n {
-			to[j/2*2*StripLanes+j%2] = int16(v[j*stride+i])
-		}
+// Widen copies x to dst, extending int8. Exact. dst must be at least as long as x.
+func Widen[E int8 | int16](dst []int16, x []E) {
+	dst = dst[:len(x)]
+	switch x := any(x).(type) {
+	case []int16:
+		copy(dst, x)
+	case []int8:
+		widenI8(dst, x)
 	}
 }
 
@@ -115,9 +114,9 @@ func PackValues[E int8 | int16](dst []int16, lds int, v []E, n, size, stride int
 //
 //	dst[r*ldd + 16*s + l] = sum_i a[r*lda + i] * panel[s*lds + i/2*32 + 2*l + i%2]
 //
-// for r < rows, s < strips, l < 16 and i < cols, modulo 2^32. Exact. cols must be
-// even, lda, ldd and lds at least as long as what they skip.
-func MatMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+// for r < rows, s < strips, l < 16 and i < cols, modulo 2^32; with add, to what dst
+// holds. Exact. cols must be even, lda, ldd and lds at least as long as what they skip.
+func MatMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int, add bool) {
 	checkDims(rows, strips, cols)
 	if rows == 0 || strips == 0 {
 		return
@@ -129,11 +128,13 @@ func MatMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int,
 	panel = panel[:(strips-1)*lds+cols*StripLanes]
 	if cols == 0 {
 		for r := range rows {
-			clear(dst[r*ldd : r*ldd+strips*StripLanes])
+			if !add {
+				clear(dst[r*ldd : r*ldd+strips*StripLanes])
+			}
 		}
 		return
 	}
-	matMulI16(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+	matMulI16(dst, ldd, a, lda, panel, lds, rows, strips, cols, add)
 }
 
 // SoftenI16 turns one row of scores into weights: with
@@ -184,11 +185,20 @@ func MergeI32(y []float32, d []int32, own, unit, other float32) {
 	merge(y, d[:len(y)], own, unit, other)
 }
 
-func matMulI16Generic(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+func widenI8Generic(dst []int16, x []int8) {
+	for i, v := range x {
+		dst[i] = int16(v)
+	}
+}
+
+func matMulI16Generic(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int, add bool) {
 	for r := range rows {
 		row := a[r*lda : r*lda+cols]
 		for s := range strips {
 			var sums [StripLanes]int32
+			if add {
+				copy(sums[:], dst[r*ldd+s*StripLanes:])
+			}
 			for i := 0; i < cols; i += 2 {
 				a0, a1 := int32(row[i]), int32(row[i+1])
 				pair := (*[2 * StripLanes]int16)(panel[s*lds+i*StripLanes:])

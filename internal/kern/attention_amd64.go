@@ -5,10 +5,10 @@ package kern
 import "github.com/lamina-llm/lamina/internal/cpu"
 
 //go:noescape
-func matMulI16AVX2(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int)
+func matMulI16AVX2(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int, add bool)
 
 //go:noescape
-func matMulI16AVX512(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int)
+func matMulI16AVX512(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int, add bool)
 
 // The other operands of these have room for n rounded up to vectors.
 
@@ -18,14 +18,14 @@ func softenAVX2(p *int16, x *float32, s *int32, keyScale, valueScale *float32, n
 //go:noescape
 func softenAVX512(p *int16, x *float32, s *int32, keyScale, valueScale *float32, n int, q float32) (top, sum, unit float32)
 
-func matMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
+func matMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int, add bool) {
 	switch cpu.Active() {
 	case cpu.AVX512:
-		matMulI16AVX512(&dst[0], ldd, &a[0], lda, &panel[0], lds, rows, strips, cols)
+		matMulI16AVX512(&dst[0], ldd, &a[0], lda, &panel[0], lds, rows, strips, cols, add)
 	case cpu.AVX2:
-		matMulI16AVX2(&dst[0], ldd, &a[0], lda, &panel[0], lds, rows, strips, cols)
+		matMulI16AVX2(&dst[0], ldd, &a[0], lda, &panel[0], lds, rows, strips, cols, add)
 	default:
-		matMulI16Generic(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+		matMulI16Generic(dst, ldd, a, lda, panel, lds, rows, strips, cols, add)
 	}
 }
 

@@ -13,12 +13,21 @@
 	VPADDD   Y11, lo, lo     \
 	VPADDD   Y12, hi, hi
 
-// func matMulI16AVX2(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int)
+// SUM2 adds what two vectors of dst hold to a row's sums: all or, by Y15, nothing.
+#define SUM2(p, q, lo, hi) \
+	VPAND  p, Y15, Y11  \
+	VPAND  q, Y15, Y12  \
+	VPADDD Y11, lo, lo  \
+	VPADDD Y12, hi, hi  \
+	VMOVDQU lo, p       \
+	VMOVDQU hi, q
+
+// func matMulI16AVX2(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int, add bool)
 //
 // Strip by strip, four rows at a time, then one. cols is even, nothing is 0.
 // DX strip, DI dst and SI a of the row at hand, CX rows left, R8 4*ldd, R9 3*R8,
 // R11 2*lda, R12 3*R11, R10 pairs, AX, BX cursors in a and strip, R13 pairs left
-TEXT ·matMulI16AVX2(SB), NOSPLIT, $0-72
+TEXT ·matMulI16AVX2(SB), NOSPLIT, $0-73
 	MOVQ panel+32(FP), DX
 	MOVQ ldd+8(FP), R8
 	SHLQ $2, R8
@@ -28,6 +37,10 @@ TEXT ·matMulI16AVX2(SB), NOSPLIT, $0-72
 	LEAQ (R11)(R11*2), R12
 	MOVQ cols+64(FP), R10
 	SHRQ $1, R10
+	MOVBLZX add+72(FP), AX
+	NEGL AX
+	VMOVD AX, X15
+	VPBROADCASTD X15, Y15
 
 strip:
 	MOVQ dst+0(FP), DI
@@ -61,14 +74,10 @@ pair4:
 	DECQ R13
 	JNZ  pair4
 
-	VMOVDQU Y0, (DI)
-	VMOVDQU Y1, 32(DI)
-	VMOVDQU Y2, (DI)(R8*1)
-	VMOVDQU Y3, 32(DI)(R8*1)
-	VMOVDQU Y4, (DI)(R8*2)
-	VMOVDQU Y5, 32(DI)(R8*2)
-	VMOVDQU Y6, (DI)(R9*1)
-	VMOVDQU Y7, 32(DI)(R9*1)
+	SUM2((DI), 32(DI), Y0, Y1)
+	SUM2((DI)(R8*1), 32(DI)(R8*1), Y2, Y3)
+	SUM2((DI)(R8*2), 32(DI)(R8*2), Y4, Y5)
+	SUM2((DI)(R9*1), 32(DI)(R9*1), Y6, Y7)
 	LEAQ (DI)(R8*4), DI
 	LEAQ (SI)(R11*4), SI
 	JMP  rows4
@@ -94,8 +103,7 @@ pair1:
 	DECQ R13
 	JNZ  pair1
 
-	VMOVDQU Y0, (DI)
-	VMOVDQU Y1, 32(DI)
+	SUM2((DI), 32(DI), Y0, Y1)
 	ADDQ R8, DI
 	ADDQ R11, SI
 	JMP  rows1
@@ -124,20 +132,31 @@ next:
 	VPDPWSSD Z18, Z20, c    \
 	VPDPWSSD Z19, Z20, d
 
+// SUM1 adds what dst holds to a row's sums: all or, by K1, nothing.
+#define SUM1(p, a) \
+	VMOVDQU32.Z p, K1, Z16 \
+	VPADDD      Z16, a, a
+
+#define SUM4(p, a, b, c, d) \
+	SUM1((p), a)    \
+	SUM1(64(p), b)  \
+	SUM1(128(p), c) \
+	SUM1(192(p), d)
+
 #define STORE4(p, a, b, c, d) \
 	VMOVDQU32 a, (p)    \
 	VMOVDQU32 b, 64(p)  \
 	VMOVDQU32 c, 128(p) \
 	VMOVDQU32 d, 192(p)
 
-// func matMulI16AVX512(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int)
+// func matMulI16AVX512(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int, add bool)
 //
 // Four strips at a time, then one; of each, four rows at a time (or a last three, of
 // which one counts twice), then one. cols is even, nothing is 0.
 // DX strip, DI dst and SI a of the row at hand, CX rows left, R8, R9 2 and 6*lds,
 // R10 pairs, R11 2*lda, R12 2*lda times the distance of the fourth row, R14 4*ldd,
 // R15 that times the distance, AX, BX cursors in a and strip, R13 pairs left
-TEXT ·matMulI16AVX512(SB), NOSPLIT, $0-72
+TEXT ·matMulI16AVX512(SB), NOSPLIT, $0-73
 	MOVQ panel+32(FP), DX
 	MOVQ ldd+8(FP), R14
 	SHLQ $2, R14
@@ -148,6 +167,9 @@ TEXT ·matMulI16AVX512(SB), NOSPLIT, $0-72
 	SHLQ $1, R11
 	MOVQ cols+64(FP), R10
 	SHRQ $1, R10
+	MOVBLZX add+72(FP), AX
+	NEGL AX
+	KMOVW AX, K1
 
 strips4:
 	SUBQ $4, strips+56(FP)
@@ -192,6 +214,10 @@ widePair4:
 	LEAQ (DI)(R14*1), AX
 	LEAQ (DI)(R14*2), BX
 	LEAQ (DI)(R15*1), R13
+	SUM4(DI, Z0, Z1, Z2, Z3)
+	SUM4(AX, Z4, Z5, Z6, Z7)
+	SUM4(BX, Z8, Z9, Z10, Z11)
+	SUM4(R13, Z12, Z13, Z14, Z15)
 	STORE4(DI, Z0, Z1, Z2, Z3)
 	STORE4(AX, Z4, Z5, Z6, Z7)
 	STORE4(BX, Z8, Z9, Z10, Z11)
@@ -224,6 +250,7 @@ widePair1:
 	DECQ R13
 	JNZ  widePair1
 
+	SUM4(DI, Z0, Z1, Z2, Z3)
 	STORE4(DI, Z0, Z1, Z2, Z3)
 	ADDQ R14, DI
 	ADDQ R11, SI
@@ -271,6 +298,10 @@ pair4:
 	DECQ R13
 	JNZ  pair4
 
+	SUM1((DI), Z0)
+	SUM1((DI)(R14*1), Z1)
+	SUM1((DI)(R14*2), Z2)
+	SUM1((DI)(R15*1), Z3)
 	VMOVDQU32 Z0, (DI)
 	VMOVDQU32 Z1, (DI)(R14*1)
 	VMOVDQU32 Z2, (DI)(R14*2)
@@ -300,6 +331,7 @@ pair1:
 	DECQ R13
 	JNZ  pair1
 
+	SUM1((DI), Z0)
 	VMOVDQU32 Z0, (DI)
 	ADDQ R14, DI
 	ADDQ R11, SI
@@ -309,6 +341,42 @@ next:
 	ADDQ $64, dst+0(FP)
 	ADDQ R8, DX
 	JMP  strip
+
+done:
+	VZEROUPPER
+	RET
+
+// func widenI8SIMD(dst []int16, x []int8)
+//
+// The length is a multiple of 8, not 0.
+TEXT ·widenI8SIMD(SB), NOSPLIT, $0-48
+	MOVQ dst_base+0(FP), DI
+	MOVQ dst_len+8(FP), CX
+	MOVQ x_base+24(FP), SI
+	SUBQ $32, CX
+	JL   rest
+
+widen32:
+	VPMOVSXBW (SI), Y0
+	VPMOVSXBW 16(SI), Y1
+	VMOVDQU Y0, (DI)
+	VMOVDQU Y1, 32(DI)
+	ADDQ $32, SI
+	ADDQ $64, DI
+	SUBQ $32, CX
+	JGE  widen32
+
+rest:
+	ADDQ $32, CX
+	JZ   done
+
+widen8:
+	VPMOVSXBW (SI), X0
+	VMOVDQU X0, (DI)
+	ADDQ $8, SI
+	ADDQ $16, DI
+	SUBQ $8, CX
+	JNZ  widen8
 
 done:
 	VZEROUPPER

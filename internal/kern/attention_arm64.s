@@ -28,24 +28,36 @@
 	ZERO((a+6)) \
 	ZERO((a+7))
 
-// PUT stores the 16 lanes of a row at [Xn].
+// PUT stores the 16 lanes of a row at [Xn], added to what is there where V22 has ones.
 #define PUT(a, n) \
 	IADDP(a, a, (a+1))         \
 	IADDP((a+2), (a+2), (a+3)) \
 	IADDP((a+4), (a+4), (a+5)) \
 	IADDP((a+6), (a+6), (a+7)) \
+	LDQ(16, n, 0)       \
+	LDQ(17, n, 16)      \
+	LDQ(18, n, 32)      \
+	LDQ(19, n, 48)      \
+	VAND V16.B16, V22.B16, V16.B16 \
+	VAND V17.B16, V22.B16, V17.B16 \
+	VAND V18.B16, V22.B16, V18.B16 \
+	VAND V19.B16, V22.B16, V19.B16 \
+	IADD(a, a, 16)         \
+	IADD((a+2), (a+2), 17) \
+	IADD((a+4), (a+4), 18) \
+	IADD((a+6), (a+6), 19) \
 	STQ(a, n, 0)       \
 	STQ((a+2), n, 16)  \
 	STQ((a+4), n, 32)  \
 	STQ((a+6), n, 48)
 
-// func matMulI16NEON(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int)
+// func matMulI16NEON(dst *int32, ldd int, a *int16, lda int, panel *int16, lds, rows, strips, cols int, add bool)
 //
 // Strip by strip, two rows at a time, then one. cols is even, nothing is 0.
 // R0 dst of the strip, R1 4*ldd, R2 strip, R3 2*lds, R4 strips left, R5 pairs, R6
 // 2*lda, R7 rows left, R8 dst and R9 a of the row at hand, R10 to R12 cursors in both
 // rows and the strip, R13 pairs left, R14 dst of the second row
-TEXT ·matMulI16NEON(SB), NOSPLIT, $0-72
+TEXT ·matMulI16NEON(SB), NOSPLIT, $0-73
 	MOVD dst+0(FP), R0
 	MOVD ldd+8(FP), R1
 	MOVD lda+24(FP), R6
@@ -57,6 +69,9 @@ TEXT ·matMulI16NEON(SB), NOSPLIT, $0-72
 	LSL  $1, R6, R6
 	LSL  $1, R3, R3
 	LSR  $1, R5, R5
+	MOVBU add+72(FP), R7
+	NEG  R7, R7
+	VDUP R7, V22.D2
 
 strip:
 	MOVD rows+48(FP), R7
@@ -116,6 +131,22 @@ next:
 	ADD  R3, R2
 	SUBS $1, R4
 	BNE  strip
+	RET
+
+// func widenI8SIMD(dst []int16, x []int8)
+//
+// The length is a multiple of 8, not 0.
+TEXT ·widenI8SIMD(SB), NOSPLIT, $0-48
+	MOVD dst_base+0(FP), R0
+	MOVD dst_len+8(FP), R4
+	MOVD x_base+24(FP), R1
+
+widen:
+	LDDP(0, 1)
+	SXTL8(0, 0)
+	STQP(0, 0)
+	SUBS $8, R4
+	BNE  widen
 	RET
 
 // func round16SIMD(dst []int16, x []float32, inv float32)

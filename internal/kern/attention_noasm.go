@@ -2,14 +2,10 @@
 
 package kern
 
-func packKeysVectors[E int8 | int16](dst []int16, k []E, size, stride int) int { return 0 }
+func widenI8(dst []int16, x []int8) { widenI8Generic(dst, x) }
 
-func packValuesVectors[E int8 | int16](dst []int16, lds int, v []E, n, strips, stride int) bool {
-	return false
-}
-
-func matMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int) {
-	matMulI16Generic(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+func matMulI16(dst []int32, ldd int, a []int16, lda int, panel []int16, lds int, rows, strips, cols int, add bool) {
+	matMulI16Generic(dst, ldd, a, lda, panel, lds, rows, strips, cols, add)
 }
 
 func softenI16(p []int16, x []float32, s []int32, keyScale, valueScale []float32, q float32) (top, sum, unit float32) {

@@ -47,14 +47,16 @@ func testMatMulI16(t *testing.T, rows, strips, cols, gap, apart int) {
 		a, panel := words(t, rows, span(rows, cols, lda), atEnd), words(t, cols, span(strips, cols*StripLanes, lds), atEnd)
 		dst := guarded[int32](t, span(rows, strips*StripLanes, ldd), atEnd)
 		for i := range dst {
-			dst[i] = -7
+			dst[i] = int32(-7 - i)
 		}
-		MatMulI16(dst, ldd, a, lda, panel, lds, rows, strips, cols)
+		MatMulI16(dst, ldd, a, lda, panel, lds, rows, strips, cols, atEnd)
 		for i, got := range dst {
 			r, c := i/ldd, i%ldd
-			want := int32(-7)
+			want := int32(-7 - i)
 			if c < strips*StripLanes {
-				want = 0
+				if !atEnd { // what was there does not count
+					want = 0
+				}
 				for k := range cols {
 					want += int32(a[r*lda+k]) * int32(panel[c/StripLanes*lds+k/2*32+c%StripLanes*2+k%2])
 				}
@@ -66,55 +68,44 @@ func testMatMulI16(t *testing.T, rows, strips, cols, gap, apart int) {
 	}
 }
 
-// TestPack compares both panels with their definitions, for both widths.
-func TestPack(t *testing.T) {
-	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-		for _, size := range []int{2, 6, 8, 14, 16, 20, 24, 64, 72, 80, 128} {
-			for _, gap := range []int{0, 3} {
-				for _, atEnd := range []bool{true, false} {
-					t.Run(fmt.Sprintf("size=%d/gap=%d/end=%v", size, gap, atEnd), func(t *testing.T) {
-						testPack(t, words(t, size, 15*(size+gap)+size, atEnd), size, size+gap, atEnd)
-						bytes := guarded[int8](t, 15*(size+gap)+size, atEnd)
-						r := rng(size)
-						for i := range bytes {
-							bytes[i] = int8(r.Uint32())
-						}
-						testPack(t, bytes, size, size+gap, atEnd)
-					})
+// TestPut compares both panels with their definitions.
+func TestPut(t *testing.T) {
+	for _, size := range []int{2, 16, 24, 64} {
+		const tokens = 32
+		k, strips := words(t, size, tokens*size, true), (size-1)/StripLanes+1
+		keys, values := guarded[int16](t, tokens*size, true), guarded[int16](t, strips*tokens*StripLanes, true)
+		for j := range tokens {
+			PutKey(keys, j, k[j*size:(j+1)*size])
+			PutValue(values, tokens*StripLanes, j, k[j*size:(j+1)*size])
+		}
+		for j := range tokens {
+			for i := range size {
+				want := k[j*size+i]
+				if got := keys[j/16*16*size+i/2*32+j%16*2+i%2]; got != want {
+					t.Fatalf("size %d: key %d, element %d is %d, want %d", size, j, i, got, want)
+				}
+				if got := values[i/16*tokens*16+j/2*32+i%16*2+j%2]; got != want {
+					t.Fatalf("size %d: value %d, element %d is %d, want %d", size, j, i, got, want)
 				}
 			}
 		}
-	})
+	}
 }
 
-func testPack[E int8 | int16](t *testing.T, rows []E, size, stride int, atEnd bool) {
-	keys := guarded[int16](t, StripLanes*size, atEnd)
-	PackKeys(keys, rows, size, stride)
-	for l := range StripLanes {
-		for i := range size {
-			if got, want := keys[i/2*32+2*l+i%2], int16(rows[l*stride+i]); got != want {
-				t.Fatalf("key %d, element %d is %d, want %d", l, i, got, want)
-			}
+func TestWiden(t *testing.T) {
+	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
+		x, r := guarded[int8](t, n, atEnd), rng(n)
+		want := make([]int16, n)
+		for i := range x {
+			x[i] = int8(r.Uint32())
+			want[i] = int16(x[i])
 		}
-	}
-	for _, n := range []int{2, 6, 16} {
-		lds := n*StripLanes + size%4*8
-		values := guarded[int16](t, (size-1)/StripLanes*lds+n*StripLanes, atEnd)
-		for i := range values {
-			values[i] = 99
-		}
-		PackValues(values, lds, rows[:(n-1)*stride+size], n, size, stride)
-		want := make([]int16, len(values))
-		for i := range want {
-			want[i] = 99
-		}
-		for j := range n {
-			for i := range size {
-				want[i/16*lds+j/2*32+i%16*2+j%2] = int16(rows[j*stride+i])
-			}
-		}
-		wantEqual(t, fmt.Sprintf("%d values", n), values, want)
-	}
+		dst, again := guarded[int16](t, n, atEnd), guarded[int16](t, n, atEnd)
+		Widen(dst, x)
+		wantEqual(t, "int8", dst, want)
+		Widen(again, want)
+		wantEqual(t, "int16", again, want)
+	})
 }
 
 func TestQuantizeI16(t *testing.T) {

@@ -100,7 +100,7 @@ func BenchmarkAccumulateScaled(b *testing.B) {
 }
 
 // BenchmarkAttention runs the steps of attention for a block of 256 keys of 64
-// elements: the panels, the products of queries or of their weights, the softmax.
+// elements: the products of queries or of their weights, the softmax.
 func BenchmarkAttention(b *testing.B) {
 	const size, n, ld = 64, 256, 256 * StripLanes
 	k, s, x := words(b, 1, n*size, true), make([]int32, 64*n), make([]float32, n)
@@ -116,18 +116,12 @@ func BenchmarkAttention(b *testing.B) {
 			})
 		})
 	}
-	run("keys", 0, 0, func() {
-		for j := 0; j < n; j += StripLanes {
-			PackKeys(keys[j*size:], k[j*size:], size, size)
-		}
-	})
-	run("values", 0, 0, func() { PackValues(values, ld, k, n, size, size) })
 	for _, rows := range []int{1, 3, 4, 64} {
 		run("scores", rows, rows*n*size, func() {
-			MatMulI16(s, n, k, size, keys, size*StripLanes, rows, n/StripLanes, size)
+			MatMulI16(s, n, k, size, keys, size*StripLanes, rows, n/StripLanes, size, false)
 		})
 		run("sums", rows, rows*n*size, func() {
-			MatMulI16(s, size, p, n, values, ld, rows, size/StripLanes, n)
+			MatMulI16(s, size, p, n, values, ld, rows, size/StripLanes, n, false)
 		})
 	}
 	run("softmax", 1, 0, func() { SoftenI16(p[:n], x, s, scale, scale, n, 1e-9) })

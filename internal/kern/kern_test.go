@@ -120,12 +120,12 @@ func TestShortOperandPanics(t *testing.T) {
 		"F32ToF16":         func() { F32ToF16(h, f[:7:7]) },
 		"QuantizeI16":      func() { QuantizeI16(i16[:7:7], f) },
 		"QuantizeDotI16":   func() { QuantizeDotI16(i16[:7:7], f) },
-		"PackKeys":         func() { PackKeys(i16, i16[:127:127], 8, 8) },
-		"PackKeys odd":     func() { PackKeys(i16, i16, 3, 8) },
-		"PackValues":       func() { PackValues(i16[:31:31], 32, i16, 2, 16, 16) },
-		"PackValues odd":   func() { PackValues(i16, 48, i16, 3, 16, 16) },
-		"MatMulI16":        func() { MatMulI16(i32, 16, i16, 2, i16[:31:31], 32, 1, 1, 2) },
-		"MatMulI16 odd":    func() { MatMulI16(i32, 16, i16, 3, i16, 48, 1, 1, 3) },
+		"PutKey":           func() { PutKey(i16[:127:127], 15, i16[:8]) },
+		"PutKey odd":       func() { PutKey(i16, 1, i16[:3]) },
+		"PutValue":         func() { PutValue(i16[:62:62], 0, 3, i16[:16]) },
+		"Widen":            func() { Widen(i16, make([]int8, 129)) },
+		"MatMulI16":        func() { MatMulI16(i32, 16, i16, 2, i16[:31:31], 32, 1, 1, 2, false) },
+		"MatMulI16 odd":    func() { MatMulI16(i32, 16, i16, 3, i16, 48, 1, 1, 3, false) },
 		"SoftenI16":        func() { SoftenI16(i16[:16], f, i32, f, f, 9, 1) },
 		"MergeI32":         func() { MergeI32(f, i32[:7:7], 1, 1, 1) },
 		"MatMulF32":        func() { MatMulF32(f[:3:3], f, f, 2, 2, 2) },
@@ -175,9 +175,10 @@ func TestNoAllocation(t *testing.T) {
 			F16ToF32(f[:99], h)
 			F32ToF16(h[:99], f)
 			QuantizeDotI16(i16[:99], f)
-			PackKeys(i16, i8, 30, 40)
-			PackValues(i16, 100, i16[2048:], 6, 30, 40)
-			MatMulI16(i32, 32, i16, 6, i16, 100, 3, 2, 6)
+			PutKey(i16, 17, i16[2048:2078])
+			PutValue(i16, 100, 3, i16[2048:2078])
+			Widen(i16, i8[:99])
+			MatMulI16(i32, 32, i16, 6, i16, 100, 3, 2, 6, true)
 			SoftenI16(i16[:32], f, i32, f, f, 20, 1)
 			MergeI32(f[:99], i32, 1, 1, 1)
 			MatMulF32(f, f, f, 7, 19, 5)

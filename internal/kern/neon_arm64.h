@@ -60,14 +60,6 @@
 #define SQXTN8(d, n)   WORD $(0x4E614800 | (n)<<5 | (d))
 #define SQXTNB(d, n)   WORD $(0x0E214800 | (n)<<5 | (d))
 
-// ZIPH* interleave 16-bit lanes, TRNS* and TRND* transpose 2x2 blocks of 32 or 64 bits.
-#define ZIPH1(d, n, m) WORD $(0x4E403800 | (m)<<16 | (n)<<5 | (d))
-#define ZIPH2(d, n, m) WORD $(0x4E407800 | (m)<<16 | (n)<<5 | (d))
-#define TRNS1(d, n, m) WORD $(0x4E802800 | (m)<<16 | (n)<<5 | (d))
-#define TRNS2(d, n, m) WORD $(0x4E806800 | (m)<<16 | (n)<<5 | (d))
-#define TRND1(d, n, m) WORD $(0x4EC02800 | (m)<<16 | (n)<<5 | (d))
-#define TRND2(d, n, m) WORD $(0x4EC06800 | (m)<<16 | (n)<<5 | (d))
-
 // Int16 products, added to 32-bit lanes: of the low halves, of the high halves.
 #define SMLALH(d, n, m)  WORD $(0x0E608000 | (m)<<16 | (n)<<5 | (d))
 #define SMLALH2(d, n, m) WORD $(0x4E608000 | (m)<<16 | (n)<<5 | (d))

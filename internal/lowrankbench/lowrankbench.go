@@ -294,7 +294,7 @@ func (b *bench) scorer(w llama.Weights) (*scorer, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: b.o.Window}
+	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: llama.PageTokens(b.o.Window)}
 	cache, err := kv.New(g, make([]byte, g.PageBytes()))
 	if err != nil {
 		return nil, err

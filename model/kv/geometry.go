@@ -55,10 +55,14 @@ func (g Geometry) Validate() error {
 		return fmt.Errorf("kv: geometry: unknown format %d", g.Format)
 	}
 	elements := 2
+	row := g.HeadDim
+	if row > 0 && row <= maxElements {
+		row = g.RowElements()
+	}
 	for _, d := range []struct {
 		name string
 		v    int
-	}{{"layers", g.Layers}, {"key-value heads", g.KVHeads}, {"head size", g.HeadDim}, {"page tokens", g.pageTokens()}} {
+	}{{"layers", g.Layers}, {"key-value heads", g.KVHeads}, {"head size", row}, {"page tokens", g.pageTokens()}} {
 		if d.v < 1 {
 			return fmt.Errorf("kv: geometry: %s is %d, want at least 1", d.name, d.v)
 		}
@@ -74,7 +78,7 @@ func (g Geometry) Validate() error {
 // BytesPerToken returns what one token occupies over all layers, without the
 // padding of its page.
 func (g Geometry) BytesPerToken() int64 {
-	return 2 * int64(g.Layers) * int64(g.KVHeads) * int64(g.Format.width()*g.HeadDim+scaleBytes)
+	return 2 * int64(g.Layers) * int64(g.KVHeads) * int64(g.Format.width()*g.RowElements()+scaleBytes)
 }
 
 // PageBytes returns the size of one page.
@@ -105,8 +109,12 @@ func (g Geometry) pageTokens() int {
 	return g.PageTokens
 }
 
+// RowElements returns how many elements a token's key (or value) takes: HeadDim, rounded
+// up to a multiple of 16.
+func (g Geometry) RowElements() int { return (g.HeadDim + 15) &^ 15 }
+
 // headElements is the length of one head's keys (or values) in a page.
-func (g Geometry) headElements() int { return g.pageTokens() * g.HeadDim }
+func (g Geometry) headElements() int { return g.pageTokens() * g.RowElements() }
 
 // scaleBytes is the size of a scale, and what the parts of a page are aligned to.
 const scaleBytes = 4

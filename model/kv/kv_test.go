@@ -12,6 +12,15 @@ import (
 
 var small = Geometry{Layers: 2, KVHeads: 3, HeadDim: 4, PageTokens: 4}
 
+// at returns what a token has of the keys and values of a page, in row order.
+func at(s *Seq, pos, layer, head int) (key, value []int16) {
+	per, row := s.PageTokens(), s.Geometry().RowElements()
+	keys, _ := s.Keys(pos/per, layer, head)
+	values, _ := s.Values(pos/per, layer, head)
+	o := pos % per * row
+	return keys[o : o+row], values[o : o+row]
+}
+
 func newPool(t testing.TB, g Geometry, pages int) *Pool {
 	t.Helper()
 	p, err := New(g, make([]byte, int64(pages)*g.PageBytes()))
@@ -63,13 +72,12 @@ func TestGeometry(t *testing.T) {
 // pages whose elements do not fill whole words.
 func TestLayout(t *testing.T) {
 	g := Geometry{Layers: 2, KVHeads: 3, HeadDim: 3, PageTokens: 5, Format: Q16}
-	testLayout(t, g, (*Seq).At, (*Seq).Keys, (*Seq).Values)
+	testLayout(t, g, (*Seq).Keys, (*Seq).Values)
 	g.Format = Q8
-	testLayout(t, g, (*Seq).AtQ8, (*Seq).KeysQ8, (*Seq).ValuesQ8)
+	testLayout(t, g, (*Seq).KeysQ8, (*Seq).ValuesQ8)
 }
 
-func testLayout[E int8 | int16](t *testing.T, g Geometry, at func(s *Seq, pos, layer, head int) (k, v []E, ks, vs *float32),
-	keys, values func(s *Seq, page, layer, head int) ([]E, []float32)) {
+func testLayout[E int8 | int16](t *testing.T, g Geometry, keys, values func(s *Seq, page, layer, head int) ([]E, []float32)) {
 	t.Helper()
 	p := newPool(t, g, 3)
 	s, err := p.NewSeq(15)
@@ -80,6 +88,7 @@ func testLayout[E int8 | int16](t *testing.T, g Geometry, at func(s *Seq, pos, l
 	if _, err := s.Grow(15); err != nil {
 		t.Fatal(err)
 	}
+	row := g.RowElements()
 	each := func(f func(tag, page, token, layer, head int)) {
 		for i := range 15 * g.Layers * g.KVHeads {
 			pos, layer, head := i/(g.Layers*g.KVHeads), i/g.KVHeads%g.Layers, i%g.KVHeads
@@ -87,17 +96,18 @@ func testLayout[E int8 | int16](t *testing.T, g Geometry, at func(s *Seq, pos, l
 		}
 	}
 	each(func(tag, page, token, layer, head int) {
-		k, v, ks, vs := at(s, page*5+token, layer, head)
-		for i := range k {
-			k[i], v[i] = E(tag+i), E(^tag+i)
+		k, ks := keys(s, page, layer, head)
+		v, vs := values(s, page, layer, head)
+		for i := range row {
+			k[token*row+i], v[token*row+i] = E(tag+i), E(^tag+i)
 		}
-		*ks, *vs = float32(tag), float32(-tag)
+		ks[token], vs[token] = float32(tag), float32(-tag)
 	})
 	each(func(tag, page, token, layer, head int) {
 		k, ks := keys(s, page, layer, head)
 		v, vs := values(s, page, layer, head)
-		for i := range g.HeadDim {
-			if k[token*g.HeadDim+i] != E(tag+i) || v[token*g.HeadDim+i] != E(^tag+i) {
+		for i := range row {
+			if k[token*row+i] != E(tag+i) || v[token*row+i] != E(^tag+i) {
 				t.Fatalf("page %d token %d layer %d head %d: overwritten", page, token, layer, head)
 			}
 		}
@@ -181,7 +191,7 @@ func (m *modelSeq) write(t *rapid.T, n int, token int32) {
 		g := m.s.Geometry()
 		for layer := range g.Layers {
 			for head := range g.KVHeads {
-				k, v, _, _ := m.s.At(len(m.tags)-1, layer, head)
+				k, v := at(m.s, len(m.tags)-1, layer, head)
 				for i := range k {
 					k[i], v[i] = tag, ^tag
 				}
@@ -198,7 +208,7 @@ func (m *modelSeq) check(t *rapid.T) {
 	for pos, tag := range m.tags {
 		for layer := range g.Layers {
 			for head := range g.KVHeads {
-				k, v, _, _ := m.s.At(pos, layer, head)
+				k, v := at(m.s, pos, layer, head)
 				for i := range k {
 					if k[i] != tag || v[i] != ^tag {
 						t.Fatalf("token %d layer %d head %d holds %d and %d, want %d and %d", pos, layer, head, k[i], v[i], tag, ^tag)
@@ -214,7 +224,7 @@ func (m *modelSeq) check(t *rapid.T) {
 // both free and held, and all are free at the end.
 func TestProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p, err := New(Geometry{Layers: 1, KVHeads: 2, HeadDim: 2, PageTokens: 4}, make([]byte, 12*2*(2*4+2*2*4*2)))
+		p, err := New(Geometry{Layers: 1, KVHeads: 2, HeadDim: 2, PageTokens: 4}, make([]byte, 12*2*(2*4*4+2*4*16*2)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,11 +373,11 @@ func TestPrefix(t *testing.T) {
 			if _, err := s.Grow(1); err != nil {
 				t.Fatal(err)
 			}
-			k, _, _, _ := s.At(pos, 0, 0)
+			k, _ := at(s, pos, 0, 0)
 			k[0] = int16(prompt[pos])
 		}
 		for pos, id := range prompt {
-			if k, _, _, _ := s.At(pos, 0, 0); k[0] != int16(id) {
+			if k, _ := at(s, pos, 0, 0); k[0] != int16(id) {
 				t.Fatalf("token %d of %v holds %d", pos, prompt, k[0])
 			}
 		}
@@ -424,7 +434,7 @@ func TestConcurrent(t *testing.T) {
 	if _, err := prefix.Grow(11); err != nil {
 		t.Fatal(err)
 	}
-	k, _, _, _ := prefix.At(5, 1, 2)
+	k, _ := at(prefix, 5, 1, 2)
 	k[0] = 7
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -440,7 +450,7 @@ func TestConcurrent(t *testing.T) {
 				_ = s.Truncate(r.IntN(5))
 				from := s.Len()
 				if _, err := s.Grow(6 - from); err == nil {
-					k, _, _, _ := s.At(5, 1, 2)
+					k, _ := at(s, 5, 1, 2)
 					if from > 5 && k[0] != 7 {
 						t.Error("prefix changed")
 					}
@@ -457,7 +467,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if k, _, _, _ := prefix.At(5, 1, 2); k[0] != 7 {
+	if k, _ := at(prefix, 5, 1, 2); k[0] != 7 {
 		t.Error("a fork wrote into the shared prefix")
 	}
 	prefix.Close()

@@ -9,14 +9,14 @@
 // the full pages of a prefix between sequences, copying on write, and
 // [Pool.NewSeqFor] finds those that [Seq.Publish] made known.
 //
-// In a page, keys and values of one layer and one head lie together, token
-// after token, so a kernel runs over them with a constant stride:
+// In a page, keys and values of one layer and one head lie together:
 //
 //	page   = layer 0, layer 1, ...
 //	layer  = head 0, head 1, ...
 //	head   = scales of the keys, of the values (PageTokens float32 each),
-//	         keys (PageTokens x HeadDim), values (PageTokens x HeadDim)
+//	         keys (PageTokens x RowElements), values (as many)
 //
+// Which element of them is whose is up to the caller: kernels want tokens interleaved.
 // The package computes nothing: it never looks inside an element.
 //
 // Pool and its sequences may be used from many goroutines; one sequence is

@@ -115,9 +115,9 @@ func (s *Seq) Close() {
 }
 
 // Keys returns the keys of one page of the sequence, one layer and one head, and the
-// scale of each: PageTokens x HeadDim elements, of which those before Len mean
-// something. The format is Q16. It is valid until Close; writing is allowed between
-// Grow and the next Fork.
+// scale of each: PageTokens x RowElements elements, of which those of tokens before
+// Len mean something. The format is Q16. It is valid until Close; writing is allowed
+// between Grow and the next Fork.
 func (s *Seq) Keys(page, layer, head int) (keys []int16, scales []float32) {
 	return part[int16](s, page, layer, head, 0)
 }
@@ -125,12 +125,6 @@ func (s *Seq) Keys(page, layer, head int) (keys []int16, scales []float32) {
 // Values is Keys for the values.
 func (s *Seq) Values(page, layer, head int) (values []int16, scales []float32) {
 	return part[int16](s, page, layer, head, 1)
-}
-
-// At returns where the key and the value of one token, layer and head are
-// stored, HeadDim elements each, and their scales: position pos < Len.
-func (s *Seq) At(pos, layer, head int) (key, value []int16, keyScale, valueScale *float32) {
-	return at[int16](s, pos, layer, head)
 }
 
 // KeysQ8 is Keys in format Q8.
@@ -143,11 +137,6 @@ func (s *Seq) ValuesQ8(page, layer, head int) (values []int8, scales []float32) 
 	return part[int8](s, page, layer, head, 1)
 }
 
-// AtQ8 is At in format Q8.
-func (s *Seq) AtQ8(pos, layer, head int) (key, value []int8, keyScale, valueScale *float32) {
-	return at[int8](s, pos, layer, head)
-}
-
 // part returns the keys (which is 0) or values (1) of a page, layer and head, and
 // their scales.
 func part[E int8 | int16](s *Seq, page, layer, head, which int) ([]E, []float32) {
@@ -155,12 +144,4 @@ func part[E int8 | int16](s *Seq, page, layer, head, which int) ([]E, []float32)
 	b := s.pool.page(s.pages[page])
 	o, n, per := (layer*g.KVHeads+head)*g.headBytes(), g.headElements(), g.PageTokens
 	return view[E](b, o+2*scaleBytes*per+which*n*g.Format.width(), n), view[float32](b, o+which*scaleBytes*per, per)
-}
-
-func at[E int8 | int16](s *Seq, pos, layer, head int) (key, value []E, keyScale, valueScale *float32) {
-	per, d := s.pool.geometry.PageTokens, s.pool.geometry.HeadDim
-	page, t := pos/per, pos%per
-	k, ks := part[E](s, page, layer, head, 0)
-	v, vs := part[E](s, page, layer, head, 1)
-	return k[t*d : (t+1)*d : (t+1)*d], v[t*d : (t+1)*d : (t+1)*d], &ks[t], &vs[t]
 }

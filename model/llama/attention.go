@@ -35,8 +35,8 @@ const (
 	// to 128 elements take 64 to 128 KiB, which stay in the second-level cache.
 	// A multiple of kern.StripLanes.
 	partTokens = 256
-	// spanRows is how many query rows share the panels of a part, so that making
-	// them costs little: 4 % of the products.
+	// spanRows is how many query rows share a copy of the panels of a part, so that
+	// it costs little beside the products.
 	spanRows = 128
 	// tileQueries is how many rows have their scores at a time: 32 KiB of them. A
 	// multiple of 4, as the kernels like rows.
@@ -154,14 +154,16 @@ func (s *sums) meet(low int, own, top, sum []float32) {
 
 // attender is one worker's part of the work memory.
 type attender struct {
+	row16 []int16 // (HeadDim) a key or value on its way to the cache
+	row8  []int8
+
 	q      []int16   // (rows, HeadDim) queries
 	qScale []float32 // (rows)
 
 	// The part at hand.
-	keys, values         []int16   // panels
+	keys, values         []int16   // panels, where they are not those of the pages
+	pieces               []piece   // one, of these, or one per page
 	keyScale, valueScale []float32 // (partTokens)
-	loose16              []int16   // (2, StripLanes, HeadDim) keys and values of several pages
-	loose8               []int8    // the same in 8 bits
 
 	// The tile at hand.
 	scores  []int32   // (tileQueries, partTokens)
@@ -187,7 +189,7 @@ func attenders(c Config, pool model.Pool) []attender {
 			q: make([]int16, rows*d), qScale: make([]float32, rows),
 			keys: make([]int16, partTokens*d), values: make([]int16, dims(d)/kern.StripLanes*valueStrip),
 			keyScale: make([]float32, partTokens), valueScale: make([]float32, partTokens),
-			loose16: make([]int16, 2*kern.StripLanes*d), loose8: make([]int8, 2*kern.StripLanes*d),
+			pieces: make([]piece, 0, partTokens/kern.StripLanes), row16: make([]int16, d), row8: make([]int8, d),
 			scores: make([]int32, tileQueries*partTokens), weights: make([]int16, tileQueries*partTokens),
 			added: make([]int32, tileQueries*dims(d)), x: make([]float32, partTokens), total: newSums(rows, d),
 		}
@@ -228,10 +230,13 @@ func (m *Model) attendPart(w *attender, s *span, part int) {
 	c, d, cache := &m.config, m.config.HeadDim, m.cache[s.token]
 	group, from := c.Heads/c.KVHeads, part*partTokens
 	n := min(s.keys-from, partTokens)
-	if cache.Geometry().Format == kv.Q8 {
-		load(w, w.loose8, cache, m.layer, s.head, from, n, d)
-	} else {
-		load(w, w.loose16, cache, m.layer, s.head, from, n, d)
+	switch {
+	case cache.Geometry().Format == kv.Q8:
+		load[int8](w, cache, m.layer, s.head, from, n, d)
+	case s.tokens > 1:
+		load[int16](w, cache, m.layer, s.head, from, n, d)
+	default:
+		w.refer(cache, m.layer, s.head, from, n, d)
 	}
 	before := s.keys - s.tokens - from // keys of the part before the first token
 	for low := max(-before, 0) * group; low < s.tokens*group; low += tileQueries {
@@ -243,16 +248,23 @@ func (m *Model) attendPart(w *attender, s *span, part int) {
 // following, sees the first seen+t keys of it, at least one.
 func (w *attender) tile(low, high, group, seen, n, d int) {
 	rows, lanes := high-low, dims(d)
-	strips := (min(seen+(high-1)/group, n)-1)/kern.StripLanes + 1 // what the last row sees
-	keys := strips * kern.StripLanes
-	kern.MatMulI16(w.scores, partTokens, w.q[low*d:high*d], d, w.keys, kern.StripLanes*d, rows, strips, d)
+	keys := (min(seen+(high-1)/group, n) + kern.StripLanes - 1) / kern.StripLanes * kern.StripLanes // what the last row sees
+	for _, p := range w.pieces {
+		if n := min(p.n, keys-p.at); n > 0 {
+			kern.MatMulI16(w.scores[p.at:], partTokens, w.q[low*d:high*d], d, p.keys, kern.StripLanes*d, rows, n/kern.StripLanes, d, false)
+		}
+	}
 	for r := range rows {
 		visible := min(seen+(low+r)/group, n)
 		w.top[r], w.sum[r], w.unit[r] = kern.SoftenI16(w.weights[r*partTokens:][:keys], w.x, w.scores[r*partTokens:(r+1)*partTokens],
 			w.keyScale, w.valueScale, visible, w.qScale[low+r])
 	}
 	w.total.meet(low, w.own[:], w.top[:rows], w.sum[:])
-	kern.MatMulI16(w.added, lanes, w.weights, partTokens, w.values, valueStrip, rows, lanes/kern.StripLanes, keys)
+	for _, p := range w.pieces {
+		if n := min(p.n, keys-p.at); n > 0 {
+			kern.MatMulI16(w.added, lanes, w.weights[p.at:], partTokens, p.values, p.strip, rows, lanes/kern.StripLanes, n, p.at > 0)
+		}
+	}
 	for r := range rows {
 		kern.MergeI32(w.total.y[(low+r)*d:(low+r+1)*d], w.added[r*lanes:], w.own[r], w.unit[r], w.top[r])
 	}
@@ -288,7 +300,8 @@ func (m *Model) attend(token, head int, s *sums, first int) {
 	}
 }
 
-// block is what one page holds of a layer and head.
+// block is what one page holds of a layer and head: panels as the kernels read them,
+// each strip of the values as long as the page.
 type block[E int8 | int16] struct {
 	keys, values         []E
 	keyScale, valueScale []float32
@@ -305,32 +318,58 @@ func (b *block[E]) read(cache *kv.Seq, page, layer, head int) {
 	}
 }
 
-// load makes the panels of the n keys and values from position from on. The lanes
-// that fill the last strip hold what lies behind: any integers.
-func load[E int8 | int16](w *attender, loose []E, cache *kv.Seq, layer, head, from, n, d int) {
+// put stores key and value of token at of the page, by way of row.
+func (b *block[E]) put(at, per int, row []E, key, value []float32, quantizeKey, quantizeValue func([]E, []float32) float32) {
+	b.keyScale[at] = quantizeKey(row, key)
+	kern.PutKey(b.keys, at, row)
+	b.valueScale[at] = quantizeValue(row, value)
+	kern.PutValue(b.values, per*kern.StripLanes, at, row)
+}
+
+// piece is the panels of some successive keys and values of a part, a multiple of
+// kern.StripLanes of which the last may be no tokens yet: any integers.
+type piece struct {
+	keys, values []int16
+	strip        int // distance of the strips of values
+	at, n        int // first, and how many
+}
+
+// load makes panels of the n keys and values from position from on. Parts begin and
+// pages end at multiples of kern.StripLanes.
+func load[E int8 | int16](w *attender, cache *kv.Seq, layer, head, from, n, d int) {
 	const lanes = kern.StripLanes
+	per := cache.PageTokens()
 	var b block[E]
-	per, held := cache.PageTokens(), -1
-	for j := 0; j < n; j += lanes {
-		keys, values := loose[:lanes*d], loose[lanes*d:]
-		for i := 0; i < min(lanes, n-j); { // the tokens of a strip, page by page
-			page, at := (from+j+i)/per, (from+j+i)%per
-			if page != held {
-				b.read(cache, page, layer, head)
-				held = page
-			}
-			here := min(per-at, n-j-i, lanes-i)
-			copy(w.keyScale[j+i:], b.keyScale[at:at+here])
-			copy(w.valueScale[j+i:], b.valueScale[at:at+here])
-			if i == 0 && per-at >= lanes {
-				keys, values = b.keys[at*d:(at+lanes)*d], b.values[at*d:(at+lanes)*d]
-			} else {
-				copy(keys[i*d:], b.keys[at*d:(at+here)*d])
-				copy(values[i*d:], b.values[at*d:(at+here)*d])
-			}
-			i += here
+	for j := 0; j < n; {
+		page, at := (from+j)/per, (from+j)%per
+		b.read(cache, page, layer, head)
+		here := min(per-at, n-j)
+		copy(w.keyScale[j:j+here], b.keyScale[at:])
+		copy(w.valueScale[j:j+here], b.valueScale[at:])
+		whole := (here + lanes - 1) / lanes * lanes
+		kern.Widen(w.keys[j*d:], b.keys[at*d:(at+whole)*d])
+		for s := range dims(d) / lanes {
+			kern.Widen(w.values[s*valueStrip+j*lanes:], b.values[(s*per+at)*lanes:][:whole*lanes])
 		}
-		kern.PackKeys(w.keys[j*d:(j+lanes)*d], keys, d, d)
-		kern.PackValues(w.values[j*lanes:], valueStrip, values, lanes, d, d)
+		j += here
+	}
+	w.pieces = append(w.pieces[:0], piece{w.keys, w.values, valueStrip, 0, (n + lanes - 1) / lanes * lanes})
+}
+
+// refer lets the pieces be the panels of the pages themselves: for few rows copying
+// would cost more than the products.
+func (w *attender) refer(cache *kv.Seq, layer, head, from, n, d int) {
+	const lanes = kern.StripLanes
+	per := cache.PageTokens()
+	var b block[int16]
+	w.pieces = w.pieces[:0]
+	for j := 0; j < n; {
+		page, at := (from+j)/per, (from+j)%per
+		b.read(cache, page, layer, head)
+		here := min(per-at, n-j)
+		copy(w.keyScale[j:j+here], b.keyScale[at:])
+		copy(w.valueScale[j:j+here], b.valueScale[at:])
+		w.pieces = append(w.pieces, piece{b.keys[at*d:], b.values[at*lanes:], per * lanes, j, (here + lanes - 1) / lanes * lanes})
+		j += here
 	}
 }

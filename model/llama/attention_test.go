@@ -30,7 +30,7 @@ func attention(t *testing.T, c Config, format kv.Format, pageTokens, past, n, po
 	for pos := range past + n {
 		q, k, v := attentionInput(c, pos)
 		for h := range c.KVHeads {
-			m.store(s, pos, h, k[h*c.HeadDim:(h+1)*c.HeadDim], v[h*c.HeadDim:(h+1)*c.HeadDim])
+			m.store(0, s, pos, h, k[h*c.HeadDim:(h+1)*c.HeadDim], v[h*c.HeadDim:(h+1)*c.HeadDim])
 		}
 		if pos >= past {
 			copy(m.qkv[(pos-past)*c.QKV():], q)
@@ -99,8 +99,8 @@ func TestAttention(t *testing.T) {
 					}
 				}
 				for _, part := range []struct{ pageTokens, past, n, pool int }{
-					{32, 0, tokens, 5}, {4, 0, tokens, 2}, {200, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {5, 127, 1, 1},
-					{32, 299, 1, 4}, {7, 290, 9, 16}, {32, 529, 1, 16}, {32, 529, 1, 1}, {32, 255, 1, 2}, {32, 256, 1, 2}, {9, 512, 1, 7}, {32, 500, 30, 3},
+					{32, 0, tokens, 5}, {16, 0, tokens, 2}, {208, 0, 140, 3}, {32, 101, 60, 1}, {48, 127, 2, 1}, {32, 128, 1, 1}, {80, 127, 1, 1},
+					{32, 299, 1, 4}, {112, 290, 9, 16}, {32, 529, 1, 16}, {32, 529, 1, 1}, {32, 255, 1, 2}, {32, 256, 1, 2}, {144, 512, 1, 7}, {32, 500, 30, 3},
 				} {
 					got := attention(t, c, format, part.pageTokens, part.past, part.n, part.pool)
 					for i, v := range got {

@@ -87,7 +87,7 @@ func benchmarkForward(b *testing.B, c Config, pool model.Pool, tokens, past int)
 	for pos := range past { // keys and values of any kind
 		for m.layer = range c.Layers {
 			for head := range c.KVHeads {
-				m.store(s, pos, head, o.Scratch[pos:pos+c.HeadDim], o.Scratch[2*pos:2*pos+c.HeadDim])
+				m.store(0, s, pos, head, o.Scratch[pos:pos+c.HeadDim], o.Scratch[2*pos:2*pos+c.HeadDim])
 			}
 		}
 	}

@@ -93,6 +93,12 @@ func (m *Model) enter(batch []Seq) error {
 	return nil
 }
 
+// PageTokens returns the height of a page for so many tokens: Forward wants pages to
+// hold a multiple of kern.StripLanes.
+func PageTokens(tokens int) int {
+	return (tokens + kern.StripLanes - 1) / kern.StripLanes * kern.StripLanes
+}
+
 // check reports what is wrong with one sequence.
 func (m *Model) check(s Seq) error {
 	if s.KV == nil || len(s.Tokens) == 0 {
@@ -101,6 +107,9 @@ func (m *Model) check(s Seq) error {
 	c, g := &m.config, s.KV.Geometry()
 	if g.Layers != c.Layers || g.KVHeads != c.KVHeads || g.HeadDim != c.HeadDim {
 		return fmt.Errorf("%w: cache of %d layers, %d heads of %d does not fit the model", model.ErrInvalid, g.Layers, g.KVHeads, g.HeadDim)
+	}
+	if g.PageTokens%kern.StripLanes != 0 {
+		return fmt.Errorf("%w: pages of %d tokens, want a multiple of %d", model.ErrInvalid, g.PageTokens, kern.StripLanes)
 	}
 	if len(s.Tokens) > m.options.MaxContext-s.KV.Len() {
 		return fmt.Errorf("%w: %d tokens after %d, at most %d", model.ErrContextLength, len(s.Tokens), s.KV.Len(), m.options.MaxContext)
@@ -198,7 +207,7 @@ func (m *Model) swigluRow(_, t int) {
 
 // rotateRow turns the queries and keys of one token by its position, scales
 // the queries by 1/sqrt(HeadDim), and puts keys and values into the cache.
-func (m *Model) rotateRow(_, t int) {
+func (m *Model) rotateRow(worker, t int) {
 	c, d, half := &m.config, m.config.HeadDim, len(m.frequencies)
 	cos, sin := m.cos[t*half:(t+1)*half], m.sin[t*half:(t+1)*half]
 	row := m.qkv[t*c.QKV() : (t+1)*c.QKV()]
@@ -209,19 +218,22 @@ func (m *Model) rotateRow(_, t int) {
 	kern.Scale(queries, float32(1/math.Sqrt(float64(d))))
 	for h := range c.KVHeads {
 		kern.RoPE(keys[h*d:(h+1)*d], cos, sin)
-		m.store(m.cache[t], int(m.at[t]), h, keys[h*d:(h+1)*d], values[h*d:(h+1)*d])
+		m.store(worker, m.cache[t], int(m.at[t]), h, keys[h*d:(h+1)*d], values[h*d:(h+1)*d])
 	}
 }
 
 // store puts key and value of one token and head into its cache.
-func (m *Model) store(cache *kv.Seq, pos, head int, key, value []float32) {
+func (m *Model) store(worker int, cache *kv.Seq, pos, head int, key, value []float32) {
+	w, per := &m.workers[worker], cache.PageTokens()
 	if cache.Geometry().Format == kv.Q8 {
-		k, v, keyScale, valueScale := cache.AtQ8(pos, m.layer, head)
-		*keyScale, *valueScale = kern.QuantizeI8(k, key), kern.QuantizeI8(v, value)
+		var b block[int8]
+		b.read(cache, pos/per, m.layer, head)
+		b.put(pos%per, per, w.row8, key, value, kern.QuantizeI8, kern.QuantizeI8)
 		return
 	}
-	k, v, keyScale, valueScale := cache.At(pos, m.layer, head)
-	*keyScale, *valueScale = kern.QuantizeDotI16(k, key), kern.QuantizeI16(v, value)
+	var b block[int16]
+	b.read(cache, pos/per, m.layer, head)
+	b.put(pos%per, per, w.row16, key, value, kern.QuantizeDotI16, kern.QuantizeI16)
 }
 
 // logits applies the last norm and the head to the rows that are wanted,

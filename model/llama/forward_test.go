@@ -86,7 +86,7 @@ func TestForwardErrors(t *testing.T) {
 			f.Weights = w
 			m := newModel(t, c, f, model.Serial{}, Options{MaxBatchTokens: 8, MaxContext: 9})
 			good := newModel(t, c, w, model.Serial{}, Options{})
-			a, b := newSeq(t, c, 32, 4), newSeq(t, c, 32, 4)
+			a, b := newSeq(t, c, 32, 16), newSeq(t, c, 32, 16)
 			forward(t, good, a, []int32{1, 2}, None)
 			batch := []Seq{{Tokens: []int32{3}, KV: a, Want: Last}, {Tokens: []int32{4, 5}, KV: b, Want: All}, {Tokens: []int32{6}, KV: a, Want: Last}}
 			if test.seqs != nil {
@@ -112,8 +112,8 @@ func TestForwardErrors(t *testing.T) {
 	if err := m.Forward(t.Context(), nil, nil); err != nil {
 		t.Errorf("empty batch: %v", err)
 	}
-	full := newSeq(t, c, 4, 4)
-	if err := m.Forward(t.Context(), []Seq{{Tokens: make([]int32, 5), KV: full}}, nil); err == nil || full.Len() != 0 {
+	full := newSeq(t, c, 4, 16)
+	if err := m.Forward(t.Context(), []Seq{{Tokens: make([]int32, 17), KV: full}}, nil); err == nil || full.Len() != 0 {
 		t.Errorf("a batch beyond the reservation: %v, %d tokens", err, full.Len())
 	}
 }

@@ -61,7 +61,7 @@ func Write(ctx context.Context, c llama.Config, w llama.Weights, pool model.Pool
 		return nil, err
 	}
 	count := (o.Tokens + o.Stretch - 1) / o.Stretch
-	geometry := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: min(o.Stretch, kv.DefaultPageTokens)}
+	geometry := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: llama.PageTokens(min(o.Stretch, kv.DefaultPageTokens))}
 	pages := int64(geometry.Pages(o.Stretch))
 	side := int(min(int64(count), maxSide, max(1, o.CacheBytes/(pages*geometry.PageBytes()))))
 	side = (count + (count+side-1)/side - 1) / ((count + side - 1) / side) // rounds of about the same size
