@@ -18,7 +18,7 @@ const ours = `
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
 	  runtime/budget, runtime/sched,
-	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, internal/archtest, e2e/soak;
+	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest;
@@ -104,7 +104,7 @@ const outside = `
 	# The network: the server's sockets, one client, and the soak test's.
 	net < server, cmd/lamina, e2e/fakeserver;
 	net/url < server, internal/hub, cmd/lamina;
-	net/http < internal/hub, e2e/soak;
+	net/http < internal/hub, e2e/soak, bench/clients;
 
 	# One static binary that starts no other program, but for the comparison with
 	# other codecs.
