@@ -3,13 +3,16 @@
 package pack
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/lamina-llm/lamina/decode/rans"
-	"github.com/lamina-llm/lamina/pack/quant"
+	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/pack/fisher"
 )
 
 // widths of the benchmarks: hidden and intermediate size of a model of 135 M
@@ -73,32 +76,111 @@ func BenchmarkFactorise(b *testing.B) {
 	}
 }
 
-// BenchmarkFeedback quantises a band of rows with error feedback, on one
-// processor: the search of the tables on a sample is not in it.
-func BenchmarkFeedback(b *testing.B) {
+// BenchmarkMatrix codes matrices at 3 bits, with error feedback and without.
+// Mweights/cpu-s is the speed of quantising and coding, from the difference between
+// matrices of 1,024 and of 256 rows; search-s the processor time that is left, of
+// finding the step, tables and classes on a sample.
+func BenchmarkMatrix(b *testing.B) {
+	const few, many = 256, 1024
 	for _, width := range benchWidths {
-		b.Run(fmt.Sprint(width), func(b *testing.B) {
-			rows := min(1024, 4<<20/width)
-			w := gaussian(rand.New(rand.NewPCG(1, 2)), rows*width)
-			f, err := planned(benchGram(width), w)
-			if err != nil {
-				b.Fatal(err)
-			}
-			fit, err := f.fit(quant.Kind{Mode: rans.DQ}, 0.5, 8, 2)
-			if err != nil {
-				b.Fatal(err)
-			}
-			values := make([]float32, len(w))
-			var q feedbackLoop
-			report := perSecond(b, float64(len(w))/1e6, "Mweights")
-			for b.Loop() {
-				for r := range rows {
-					inv := 1 / fit.plan.scale.Value(r)
-					for k, j := range f.perm {
-						values[r*width+k] = w[r*width+j] * inv
+		for _, fed := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%d/feedback=%t", width, fed), func(b *testing.B) {
+				p := &packer{opt: Options{Mode: rans.DQ, Workers: 1}}
+				var mats []*matrix
+				for _, rows := range []int{few, many} {
+					m, err := p.inMemory(&target{values: gaussian(rand.New(rand.NewPCG(1, 2)), rows*width), cols: width, kinds: []int{rows}}, fed)
+					if err != nil {
+						b.Fatal(err)
+					}
+					m.band, m.depth = geometry(rows, width, 4096)
+					mats = append(mats, m)
+				}
+				if fed {
+					q := &packer{opt: Options{Mode: rans.DQ, Workers: runtime.GOMAXPROCS(0)}}
+					if err := q.shareFeedback(benchGram(width), mats); err != nil {
+						b.Fatal(err)
 					}
 				}
-				q.run(f, values, fit.plan.class, fit.groupCoders, func(int, []uint8, []int32) {})
+				for b.Loop() {
+					mats[1].curve = map[int]float64{}
+					start := processor(b)
+					step, err := p.solve(mats[1:], mats[1].weights()*3/8, 0.5)
+					if err != nil {
+						b.Fatal(err)
+					}
+					search := processor(b) - start
+					short, long := codeTime(b, p, mats[0], step), codeTime(b, p, mats[1], step)
+					per := (long - short) / (many - few)
+					b.ReportMetric(float64(width)/per/1e6, "Mweights/cpu-s")
+					b.ReportMetric(search+max(0, short-few*per), "search-s")
+				}
+			})
+		}
+	}
+}
+
+// codeTime returns the processor time of coding m at a step.
+func codeTime(b *testing.B, p *packer, m *matrix, step float64) float64 {
+	start := processor(b)
+	encode := p.encodePlain
+	if m.feedback != nil {
+		encode = p.encodeFeedback
+	}
+	if _, err := encode(context.Background(), m, m.step(step)); err != nil {
+		b.Fatal(err)
+	}
+	return processor(b) - start
+}
+
+// randomLayer is a model of one layer with random weights.
+type randomLayer struct {
+	layer fisher.Layer
+	embed []float32
+	norm  []float32
+}
+
+func (w *randomLayer) Embedding(id int32) ([]float32, error) {
+	return w.embed[int(id)*len(w.norm):][:len(w.norm)], nil
+}
+func (w *randomLayer) Layer(int) (*fisher.Layer, error)    { return &w.layer, nil }
+func (w *randomLayer) Head() ([]float32, []float32, error) { return w.norm, w.embed, nil }
+
+// BenchmarkCalibrate runs a window of 512 tokens through one layer of models of 135 M
+// and of 8 B weights, forward and backward, and gathers its statistics.
+func BenchmarkCalibrate(b *testing.B) {
+	for _, c := range []llama.Config{
+		{Hidden: 576, Intermediate: 1536, Heads: 9, KVHeads: 3, HeadDim: 64},
+		{Hidden: 4096, Intermediate: 14336, Heads: 32, KVHeads: 8, HeadDim: 128},
+	} {
+		b.Run(fmt.Sprint(c.Hidden), func(b *testing.B) {
+			c.Vocab, c.Layers, c.MaxContext, c.RopeTheta, c.NormEps, c.Tied = 256, 1, window, 1e4, 1e-5, true
+			r := rand.New(rand.NewPCG(1, 2))
+			w := &randomLayer{layer: *newLayer(c), embed: gaussian(r, c.Vocab*c.Hidden), norm: gaussian(r, c.Hidden)}
+			for _, v := range [][]float32{w.layer.AttnNorm, w.layer.FFNNorm, w.layer.QKV, w.layer.Out, w.layer.GateUp, w.layer.Down} {
+				for i := range v {
+					v[i] = (float32(uniform(uint64(i))) - 0.5) / 32
+				}
+			}
+			pool := workers(1)
+			m, err := fisher.New(c, w, pool, window)
+			if err != nil {
+				b.Fatal(err)
+			}
+			parts, err := groups(c, maxGrams)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := newStatistics(c, pool, window, parts[0])
+			ids := make([]int32, window)
+			for i := range ids {
+				ids[i] = int32(r.IntN(c.Vocab))
+			}
+			report := perSecond(b, window, "tokens")
+			for b.Loop() {
+				s.window(0, window)
+				if err := m.Run(context.Background(), ids, s.loss, s); err != nil {
+					b.Fatal(err)
+				}
 			}
 			report()
 		})
