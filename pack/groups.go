@@ -23,7 +23,7 @@ func groups(c llama.Config, limit int64) ([]*group, error) {
 	left := int64(0)
 	place := func(what string, bytes int64) (*group, error) {
 		if bytes > limit {
-			return nil, fmt.Errorf("the statistics of %s take %d MiB, at most %d MiB are held; pack without calibration", what, bytes>>20, limit>>20)
+			return nil, fmt.Errorf("the statistics of %s take %d MiB, at most %d MiB are held; allow more (--calibrate-memory) or pack without calibration", what, bytes>>20, limit>>20)
 		}
 		if len(list) == 0 || bytes > left {
 			list = append(list, &group{linear: make([][fisher.Kinds]bool, c.Layers), lowest: c.Layers})

@@ -33,7 +33,7 @@ func (p *packer) openPark(path string) error {
 		return err
 	}
 	if !p.opt.dense() {
-		return fmt.Errorf("statistics of this model take more than %d MiB, which is for dense matrices alone; pack without calibration", p.opt.Statistics>>20)
+		return fmt.Errorf("statistics of this model take more than %d MiB, which is for dense matrices alone; allow more (--calibrate-memory) or pack without calibration", p.opt.Statistics>>20)
 	}
 	p.park, err = newPark(path, p.opt.Statistics)
 	return err

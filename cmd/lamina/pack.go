@@ -33,6 +33,7 @@ type packCmd struct {
 	Fast    bool        `name:"fast-tables" help:"Decode a tenth faster with AVX-512, for up to 0.01 bit per weight; --mode scalar does so always."`
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina, or with self on text that the model writes itself first; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
+	Grams   budget.Size `name:"calibrate-memory" default:"1GiB" placeholder:"SIZE" help:"Memory for statistics of that text at a time; a large model that needs more reads the text several times. The file stays the same."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Resume  bool        `help:"Keep what is finished in FILE.resume, which takes as much disk as FILE, and go on from there if the same command was interrupted."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
@@ -52,7 +53,7 @@ func (c *packCmd) Run(a *app) error {
 	if c.Threads < 0 {
 		return usage("pack", "--threads %d: want 0 or more", c.Threads)
 	}
-	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, Resume: c.Resume, QP: c.QP, Mode: rans.Scalar, Fast: c.Fast, Workers: c.Threads}
+	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, Resume: c.Resume, QP: c.QP, Mode: rans.Scalar, Fast: c.Fast, Workers: c.Threads, Statistics: int64(c.Grams)}
 	if c.Turn != string(pack.NoTransform) {
 		o.Transform = pack.Transformation(c.Turn)
 	}
