@@ -199,7 +199,10 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 		Row: fit.plan.scale, Col: f.col, Order: f.order, Tables: fit.tables,
 	}
 	if fit.plan.n > 1 {
-		side.GroupClass, side.RowClass = fit.plan.group, fit.plan.class
+		side.GroupClass = fit.plan.group
+		if !fit.plan.alike {
+			side.RowClass = fit.plan.class
+		}
 	}
 	enc, err := rans.NewEncoder(m.rows, m.cols, side)
 	if err != nil {

@@ -57,7 +57,7 @@ const (
 
 	// regroupRows is how many rows make it worth 4 bits a column to bring columns
 	// of like variance together.
-	regroupRows = 0
+	regroupRows = 400
 	// sideMost bounds side information, in bits per weight, where classes are to
 	// choose from.
 	sideMost = 0.06
@@ -204,15 +204,20 @@ type rowPlan struct {
 	class []uint8 // per row
 	group []uint8 // per lane group; a row's class there is the sum
 	n     int     // classes
+	alike bool    // all rows are of class 0
 }
 
 // reach is the largest ratio, as log2, of a row's root mean square to its step
 // that levels of so many raw planes are made for.
 var reach = [...]float64{2, 3, 4, 5}
 
-// planRows plans the rows for a step. Rows and lane groups whose sizes in steps
-// differ by less than width octaves share tables.
-func (f *feedback) planRows(mode rans.Mode, planes int, step, width float64) rowPlan {
+// classWidth says how many octaves the sizes in steps may differ of rows, and of
+// lane groups, that share tables. +Inf puts all in one class; otherwise both are
+// the same.
+type classWidth struct{ row, group float64 }
+
+// planRows plans the rows for a step.
+func (f *feedback) planRows(mode rans.Mode, planes int, step float64, width classWidth) rowPlan {
 	most := reach[planes]
 	if mode == rans.Scalar {
 		most-- // its levels are all in use, not every second one
@@ -246,18 +251,20 @@ func (f *feedback) planRows(mode rans.Mode, planes int, step, width float64) row
 		p.scale.Code = nil
 	}
 	gLow, gHigh := slices.Min(f.group), slices.Max(f.group)
-	width = max(width, (high-low+gHigh-gLow)/(rans.MaxClasses-2)) // +Inf puts all into class 0
+	least = (high - low + gHigh - gLow) / (rans.MaxClasses - 2)
+	width.row, width.group = max(width.row, least), max(width.group, least)
 	p.class, p.group = make([]uint8, len(at)), make([]uint8, len(f.group))
 	most1, most2 := uint8(0), uint8(0)
 	for r := range p.class {
-		p.class[r] = uint8((ratio[r]-low)/width + 0.5)
+		p.class[r] = uint8((ratio[r]-low)/width.row + 0.5)
 		most1 = max(most1, p.class[r])
 	}
 	for g := range p.group {
-		p.group[g] = uint8((f.group[g]-gLow)/width + 0.5)
+		p.group[g] = uint8((f.group[g]-gLow)/width.group + 0.5)
 		most2 = max(most2, p.group[g])
 	}
 	p.n = int(most1) + int(most2) + 1
+	p.alike = most1 == 0
 	return p
 }
 
@@ -335,13 +342,13 @@ func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders 
 // counts holds how often symbols were used, per quantiser.
 type counts [2][rans.Alphabet]int64
 
-// widths returns what widths of classes to choose from, narrow ones first: the
-// smaller a matrix, the more a class costs beside what it saves.
-func (f *feedback) widths() []float64 {
+// widths returns what widths of classes to choose from.
+func (f *feedback) widths() []classWidth {
 	if len(f.want)*f.a.n > 1<<20 {
-		return []float64{0.3}
+		return []classWidth{{0.3, 0.3}}
 	}
-	return []float64{0.5}
+	inf := math.Inf(1)
+	return []classWidth{{0.5, 0.5}, {1, 1}, {inf, 0.5}, {inf, inf}}
 }
 
 // fit is [matrix.fit] with error feedback: planes, classes and tables for a
@@ -396,7 +403,7 @@ func (f *feedback) fitWidths(kind quant.Kind, planes int, step float64, thin, tu
 	return best, reach, nil
 }
 
-func (f *feedback) fitPlanes(kind quant.Kind, planes int, step, width float64, thin, turns int) (c *coderFit, reach bool, err error) {
+func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, width classWidth, thin, turns int) (c *coderFit, reach bool, err error) {
 	mode := kind.Mode
 	plan := f.planRows(mode, planes, step, width)
 	c = &coderFit{planes: planes, plan: plan, width: width}
@@ -458,7 +465,7 @@ func (f *feedback) fitPlanes(kind quant.Kind, planes int, step, width float64, t
 			c.errors = values
 		}
 		rowBits := float64(plan.scale.Bits)
-		if len(seen) > 1 {
+		if !plan.alike {
 			rowBits += 4
 		}
 		colBits := float64(f.col.Bits)

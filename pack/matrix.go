@@ -124,7 +124,11 @@ func geometry(rows, cols, maxBand int) (band, depth int) {
 	band = (rows + bands - 1) / bands
 	band = min((band+15)/16*16, maxBand)
 	depth = 1
-	for depth < panels && band*(depth+1) <= max(lane, band) &&
+	most := max(lane, band)
+	if rows*cols < small {
+		most = 2 * lane
+	}
+	for depth < panels && band*(depth+1) <= most &&
 		(rows*cols < small || bands*((panels+depth)/(depth+1)) >= 2) {
 		depth++
 	}

@@ -33,7 +33,7 @@ type coderFit struct {
 	// for each.
 	coders []*quant.Coder
 	plan   rowPlan
-	width  float64 // of its classes, in octaves
+	width  classWidth
 	side   float64 // information, in bits per weight; with error feedback
 }
 
@@ -182,9 +182,9 @@ func (m *matrix) states() float64 {
 }
 
 // fixedSide returns the side information that no choice of tables changes, in bits
-// per weight: that of chunks, and about 100 bytes of header and directory.
+// per weight: that of chunks, the header, and a span's entry in the directory each.
 func (m *matrix) fixedSide() float64 {
-	return m.states() + float64(100+12*m.chunks())*8/float64(m.weights())
+	return m.states() + float64(24+8*(m.chunks()+1))*8/float64(m.weights())
 }
 
 // bits estimates the coded bits per weight of m at a step, side information of
