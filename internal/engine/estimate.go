@@ -31,10 +31,17 @@ func Estimate(c llama.Config, bits float64, o Options) (plan.Plan, error) {
 		return plan.Plan{}, fmt.Errorf("estimate for %v bits per weight: want 1 to 8", bits)
 	}
 	o = o.withDefaults()
-	d := &draft{cfg: c, limit: o.RAM}
-	if d.limit == 0 {
+	d := estimated(c, bits)
+	if d.limit = o.RAM; d.limit == 0 {
 		d.limit = budget.DetectLimit().Bytes
 	}
+	err := d.choose(o)
+	return d.plan, err
+}
+
+// estimated is the draft of a file that does not exist yet.
+func estimated(c llama.Config, bits float64) *draft {
+	d := &draft{cfg: c}
 	shapes := [][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}}
 	var layer, side int64
 	for _, s := range shapes {
@@ -68,6 +75,5 @@ func Estimate(c llama.Config, bits float64, o Options) (plan.Plan, error) {
 	}
 	side += 4 * int64(c.Vocab+c.Hidden)
 	d.unread = side + tokenizerBytes*int64(c.Vocab)
-	err := d.choose(o)
-	return d.plan, err
+	return d
 }

@@ -232,10 +232,13 @@ func (d *draft) fit(o Options, base int64) error {
 			if d.kvBytes() > d.limit/3 && !last {
 				continue
 			}
-			if err = d.make(o, base); err == nil && (d.plan.Regime != plan.C || last) {
+			if err = d.make(o, base); err == nil && d.plan.Regime != plan.C {
 				return nil
 			}
 		}
+	}
+	if err == nil { // streaming costs more than prompts in smaller pieces
+		return d.shrinkBatch(o, base)
 	}
 	for o.Context == 0 && err != nil && d.context > leastContext && errors.Is(err, plan.ErrTooSmall) {
 		d.context = max(d.context/2, leastContext)
@@ -245,6 +248,19 @@ func (d *draft) fit(o Options, base int64) error {
 		err = d.make(o, base)
 	}
 	return err
+}
+
+// shrinkBatch gives a batch that was not asked for up to half of half and so on
+// if that keeps all weights in memory.
+func (d *draft) shrinkBatch(o Options, base int64) error {
+	batch := d.batch
+	for d.batch /= 2; o.BatchTokens == 0 && d.batch >= leastBatch; d.batch /= 2 {
+		if err := d.make(o, base); err == nil && d.plan.Regime != plan.C {
+			return nil
+		}
+	}
+	d.batch = batch
+	return d.make(o, base)
 }
 
 // make plans the memory for the chosen context and batch.
@@ -270,22 +286,19 @@ func (d *draft) make(o Options, base int64) error {
 		}
 		in.Units = append(in.Units, u)
 	}
-	d.embed = false
+	p, err := plan.Make(in)
+	d.plan, d.embed = p, false
 	if !d.cfg.Tied {
 		// A resident embedding is worth having only where nothing is streamed for it.
 		e := d.cfg.Layers + 1
-		with := in
-		with.Units = append(with.Units[:len(with.Units):len(with.Units)], plan.Unit{
+		in.Units = append(in.Units, plan.Unit{
 			Name: d.sizes[e].Name, CodedBytes: d.sizes[e].CodedBytes, Streamable: false,
 		})
-		if p, err := plan.Make(with); err == nil && p.Regime != plan.C {
-			d.plan, d.embed = p, true
-			d.restate(o)
-			return nil
+		if with, e := plan.Make(in); e == nil && with.Regime != plan.C {
+			with.MinBudget = p.MinBudget
+			d.plan, d.embed, err = with, true, nil
 		}
 	}
-	var err error
-	d.plan, err = plan.Make(in)
 	d.restate(o)
 	return err
 }

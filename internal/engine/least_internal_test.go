@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,13 @@ func TestLeast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	untied := d.cfg
+	untied.Tied = false
+	t.Run("tied", func(t *testing.T) { testLeast(t, d) })
+	t.Run("untied", func(t *testing.T) { testLeast(t, estimated(untied, 3)) })
+}
+
+func testLeast(t *testing.T, d *draft) {
 	const base = 13<<20 + 12345 // what the process takes
 	at := func(limit int64, o Options) (plan.Plan, error) {
 		d.limit = limit
@@ -73,8 +81,15 @@ func TestLeast(t *testing.T) {
 			}
 			// Above the least nothing is refused: settings shrink instead.
 			for limit := roomy.MinBudget; limit < 300<<20; limit += 1 << 20 {
-				if _, err := at(limit, o); err != nil {
+				p, err := at(limit, o)
+				if err != nil {
 					t.Errorf("%d bytes: %v", limit, err)
+				}
+				// Prompts in small pieces come before weights from the disk.
+				small := o
+				small.BatchTokens = cmp.Or(o.BatchTokens, leastBatch)
+				if q, err := at(limit, small); err == nil && q.Regime != plan.C && p.Regime == plan.C {
+					t.Errorf("%d bytes: streamed, though a smaller batch leaves room", limit)
 				}
 			}
 			if p, err := at(roomy.ResidentBudget, o); err != nil || o.Context*o.Parallel*o.BatchTokens > 0 && p.Regime == plan.C {

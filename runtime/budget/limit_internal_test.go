@@ -84,11 +84,11 @@ func TestLinuxBounds(t *testing.T) {
 }
 
 func TestTightest(t *testing.T) {
-	l := tightest([]bound{{96 << 20, "file"}, {8 << 30, "machine"}})
-	if l.Margin != 96<<20/10 || l.Bytes != 96<<20-l.Margin {
+	l := tightest([]bound{{400 << 20, "file"}, {8 << 30, "machine"}})
+	if l.Margin != 20<<20 || l.Bytes != 380<<20 {
 		t.Errorf("limit %+v", l)
 	}
-	if want := "86.4 MiB: file 96 MiB, machine 8 GiB; the tightest less a margin of 9.6 MiB"; l.Reason != want {
+	if want := "380 MiB: file 400 MiB, machine 8 GiB; the tightest less a margin of 20 MiB"; l.Reason != want {
 		t.Errorf("reason %q, want %q", l.Reason, want)
 	}
 	if l := tightest([]bound{{4 << 20, "x"}}); l.Bytes != 2<<20 {
