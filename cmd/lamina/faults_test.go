@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lamina-llm/lamina/internal/builtin"
 	"github.com/lamina-llm/lamina/internal/engine"
@@ -75,4 +80,92 @@ func TestServeTruncated(t *testing.T) {
 	if status := <-s.status; status != 0 {
 		t.Errorf("status %d: %s", status, s.err.String())
 	}
+}
+
+// TestServeMemory lets a server's cache have no page left: the client gets a 503
+// that says what to do, health stays good, and the next request is answered.
+func TestServeMemory(t *testing.T) {
+	o := engine.Options{RAM: 400 << 20, Context: 256, Parallel: 1, KV: engine.KVF16, Serve: true, NoPrefixCache: true}
+	m, err := openModel(t.Context(), "", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	e := engine.Start(m, o)
+	defer e.Close(t.Context())
+	c := serveCmd{Model: "story", RequestTimeout: time.Minute}
+	srv, err := c.server(&app{}, m, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	root := "http://" + ln.Addr().String()
+	ask := func() (int, string) {
+		resp, err := http.Post(root+"/v1/completions", "application/json", strings.NewReader(`{"model":"story","prompt":"Once","max_tokens":4}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	if status, body := ask(); status != 200 {
+		t.Fatalf("status %d: %s", status, body)
+	}
+	all, err := m.NewSeq(m.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if status, body := ask(); status != 503 || !strings.Contains(body, "memory_budget_exceeded") {
+			t.Errorf("status %d: %s", status, body)
+		}
+	}
+	if resp, err := http.Get(root + "/healthz"); err != nil || resp.StatusCode != 200 {
+		t.Errorf("health: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+	all.Close()
+	if status, body := ask(); status != 200 {
+		t.Errorf("afterwards: status %d: %s", status, body)
+	}
+	if err := errors.Join(srv.Shutdown(t.Context()), <-served); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeLeast starts a server in the budget that a refusal named.
+func TestServeLeast(t *testing.T) {
+	named := regexp.MustCompile(`at least (\d+) MiB are needed`)
+	ram := "8"
+	for range 6 { // the process of the tests grows
+		s, status := tryServe("--ram", ram+"MiB")
+		if status != 0 {
+			m := named.FindStringSubmatch(s.err.String())
+			if m == nil {
+				t.Fatalf("status %d: %s", status, s.err.String())
+			}
+			ram = m[1]
+			continue
+		}
+		s.planned(t)
+		if status, body := s.curl(t); status != 200 {
+			t.Errorf("status %d: %s", status, body)
+		}
+		s.signals <- os.Interrupt
+		if status := <-s.status; status != 0 {
+			t.Errorf("status %d: %s", status, s.err.String())
+		}
+		return
+	}
+	t.Errorf("%s MiB, named by the refusal before, are refused", ram)
 }

@@ -34,7 +34,13 @@ func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) 
 		}
 	}
 	next := make(chan block)
-	buffers := budget.New(residency.DefaultDepth * residency.DefaultBlock)
+	const room = residency.DefaultDepth * residency.DefaultBlock
+	buffers := budget.New(room)
+	region, err := arena.Reserve(room, true)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer region.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
 	g.Go(func() error {
@@ -50,7 +56,7 @@ func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) 
 	})
 	for range residency.DefaultDepth {
 		g.Go(func() error {
-			buf, err := arena.Alloc(buffers, budget.Other, residency.DefaultBlock, 0)
+			buf, err := region.Alloc(buffers, budget.Other, residency.DefaultBlock, 0)
 			if err != nil {
 				return err
 			}
@@ -63,6 +69,6 @@ func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) 
 			return nil
 		})
 	}
-	err := g.Wait()
+	err = g.Wait()
 	return total, time.Since(start), err
 }

@@ -23,8 +23,13 @@ func (s *Store[T]) load(ctx context.Context) error {
 	}
 	p := &s.o.Plan
 	if len(s.order) > 0 {
+		// Side by side they lie in huge pages, of which a read takes fewer pieces.
+		region, err := s.region(int64(p.Slots) * p.SlotBytes)
+		if err != nil {
+			return err
+		}
 		for range p.Slots {
-			slab, err := s.alloc(budget.Slots, p.SlotBytes-p.Slack)
+			slab, err := region.Alloc(s.o.Ledger, budget.Slots, int(p.SlotBytes-p.Slack), int(p.Slack))
 			if err != nil {
 				return fmt.Errorf("residency: slot of %s: %w", budget.FormatSize(p.SlotBytes), err)
 			}
@@ -121,12 +126,17 @@ func (s *Store[T]) loadPinned(ctx context.Context) error {
 }
 
 // reserve makes the address space in which the units of one placement lie side
-// by side. It lasts as long as its slabs.
+// by side.
 func (s *Store[T]) reserve(place plan.Placement) (*arena.Region, error) {
 	var n int64
 	for _, i := range s.placed(place) {
 		n += s.o.Plan.Units[i].Resident
 	}
+	return s.region(n)
+}
+
+// region makes address space for n bytes that lasts as long as its slabs.
+func (s *Store[T]) region(n int64) (*arena.Region, error) {
 	region, err := arena.Reserve(n, s.o.HugePages)
 	if err != nil {
 		return nil, fmt.Errorf("residency: %w", err)
