@@ -440,23 +440,27 @@ func openRegime(t *testing.T, path string, o engine.Options, want plan.Regime) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, last := p.MinBudget-12<<20, p.UnpackedBudget+64<<20
-	if want == plan.A {
-		first, last = p.UnpackedBudget+1<<30, p.UnpackedBudget+2<<30
+	// What the process takes changes from one plan to the next.
+	first, last, step := p.MinBudget-12<<20, p.ResidentBudget+24<<20, int64(128<<10)
+	if want != plan.C {
+		o.Coded = want == plan.B
+		first, last, step = p.UnpackedBudget+1<<30, p.UnpackedBudget+2<<30, 512<<20
 	}
-	for o.RAM = first; o.RAM < last; o.RAM += 512 << 10 {
-		if p, err = engine.Plan(context.Background(), path, o); err != nil || p.Regime != want {
-			continue
-		}
-		m, err := engine.Open(context.Background(), path, o)
-		if err == nil && m.Plan().Regime == want {
-			return m
-		}
-		if err == nil {
-			err = m.Close()
-		}
-		if err != nil && !errors.Is(err, plan.ErrTooSmall) {
-			t.Fatal(err)
+	for range 3 {
+		for o.RAM = first; o.RAM < last; o.RAM += step {
+			if p, err = engine.Plan(context.Background(), path, o); err != nil || p.Regime != want {
+				continue
+			}
+			m, err := engine.Open(context.Background(), path, o)
+			if err == nil && m.Plan().Regime == want {
+				return m
+			}
+			if err == nil {
+				err = m.Close()
+			}
+			if err != nil && !errors.Is(err, plan.ErrTooSmall) {
+				t.Fatal(err)
+			}
 		}
 	}
 	t.Fatalf("no budget leads to regime %v", want)
