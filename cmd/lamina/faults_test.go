@@ -85,7 +85,7 @@ func TestServeTruncated(t *testing.T) {
 // TestServeMemory lets a server's cache have no page left: the client gets a 503
 // that says what to do, health stays good, and the next request is answered.
 func TestServeMemory(t *testing.T) {
-	o := engine.Options{RAM: 400 << 20, Context: 256, Parallel: 1, KV: engine.KVF16, Serve: true, NoPrefixCache: true}
+	o := engine.Options{RAM: 400 << 20, Context: 256, Parallel: 1, KV: engine.KVQ16, Serve: true, NoPrefixCache: true}
 	m, err := openModel(t.Context(), "", o)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 // and the next request is right.
 func TestLedgerRefuses(t *testing.T) {
 	r, size, name := builtin.Model()
-	o := Options{RAM: 400 << 20, Context: 256, Parallel: 2, BatchTokens: 32, Threads: 2, KV: KVF16, NoPrefixCache: true}
+	o := Options{RAM: 400 << 20, Context: 256, Parallel: 2, BatchTokens: 32, Threads: 2, KV: KVQ16, NoPrefixCache: true}
 	m, err := OpenReaderAt(t.Context(), r, size, name, o)
 	if err != nil {
 		t.Fatal(err)
