@@ -287,6 +287,13 @@ func (d *draft) make(o Options, base int64) error {
 		in.Units = append(in.Units, u)
 	}
 	p, err := plan.Make(in)
+	if n := slotsAhead(p.SlotBytes); err == nil && n > p.Slots && p.Regime == plan.C {
+		in.Slots = n
+		if more, err := plan.Make(in); err == nil {
+			more.MinBudget = p.MinBudget
+			p = more
+		}
+	}
 	d.plan, d.embed = p, false
 	if !d.cfg.Tied {
 		// A resident embedding is worth having only where nothing is streamed for it.
@@ -301,6 +308,16 @@ func (d *draft) make(o Options, base int64) error {
 	}
 	d.restate(o)
 	return err
+}
+
+// slotsAhead is how many slots of some size keep the disk busy: one in use, and
+// others for some megabytes ahead, while the visitor is at units that stay.
+func slotsAhead(size int64) int {
+	const ahead = 4 << 20
+	if size == 0 {
+		return 0
+	}
+	return int(min(1+(ahead+size-1)/size, 8))
 }
 
 // restate corrects the budgets that the plan names: at each of them HTTP would
