@@ -56,8 +56,12 @@ func (p *packer) calibrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
+	if p.opt.Drift {
+		p.gamma = make([][fisher.Kinds][]float32, c.Layers)
+	}
 	for pass, part := range parts {
 		s := newStatistics(c, pool, span, part)
+		s.kept = p.gamma
 		for first := 0; first < len(cal.Tokens); first += span {
 			ids := cal.Tokens[first:min(first+span, len(cal.Tokens))]
 			s.window(first, len(ids))
@@ -88,6 +92,8 @@ type statistics struct {
 	first   int                      // token of the text that the window starts at
 	gamma   []float32                // per token of the window, what errors of its logits cost
 	tokens  float64
+
+	kept [][fisher.Kinds][]float32 // what the first tokens weighed; nil keeps nothing
 }
 
 // moments are the statistics of one matrix.
@@ -173,6 +179,9 @@ func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {
 	}
 	for t := range gamma {
 		gamma[t] = gammaShare*gamma[t] + (1-gammaShare)*mean
+	}
+	if s.kept != nil && s.first < driftTokens {
+		s.kept[layer][kind] = append(s.kept[layer][kind], gamma...)
 	}
 	s.add(m, x, gamma, n)
 }

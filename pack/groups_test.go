@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,5 +63,40 @@ func TestStatisticsInGroups(t *testing.T) {
 	o.Statistics, o.Representation, o.Keep = 4<<20, pack.Factors, 0.8
 	if _, err := pack.Run(context.Background(), src, path, o); err == nil || !strings.Contains(err.Error(), "dense matrices alone") {
 		t.Errorf("factors with parked statistics: %v", err)
+	}
+}
+
+// TestDrift packs with drift correction, in one pass over the text and in several: both are
+// the same, of the asked size, and not what comes out without.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	src, dir := checkpoint(t), t.TempDir()
+	o := pack.Options{Size: 700 << 10, Mode: rans.Scalar, Workers: 2, Calibrate: &pack.Calibration{Name: "noise", Tokens: tokens(300)}}
+	files := map[string][]byte{}
+	for _, c := range []struct {
+		name       string
+		drift      bool
+		statistics int64
+	}{{"without", false, 0}, {"with", true, 0}, {"in groups", true, 4 << 20}} {
+		o.Drift, o.Statistics = c.drift, c.statistics
+		path := filepath.Join(dir, c.name)
+		r, err := pack.Run(context.Background(), src, path, o)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if math.Abs(float64(r.Bytes-o.Size)) > 0.02*float64(o.Size) {
+			t.Errorf("%s: %d bytes, want %d", c.name, r.Bytes, o.Size)
+		}
+		files[c.name] = contents(t, path)
+	}
+	if bytes.Equal(files["with"], files["without"]) {
+		t.Error("drift correction changes nothing")
+	}
+	if !bytes.Equal(files["with"], files["in groups"]) {
+		t.Error("another file when statistics come in groups")
+	}
+	o.Resume = true
+	if _, err := pack.Run(context.Background(), src, filepath.Join(dir, "m"), o); err == nil {
+		t.Error("drift correction with resume was accepted")
 	}
 }

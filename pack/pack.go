@@ -20,6 +20,7 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/pack/fisher"
 	"github.com/lamina-llm/lamina/pack/quant"
 	"github.com/lamina-llm/lamina/weights"
 )
@@ -53,6 +54,11 @@ type Options struct {
 	// gathered in several passes over the text and kept in a temporary file beside
 	// the output. The file that is packed does not depend on it.
 	Statistics int64
+
+	// Drift has each matrix make up for what those quantised before it changed. It
+	// is for dense matrices with calibration, without Resume and Transform, and takes
+	// about as long as calibration again.
+	Drift bool
 
 	// Transform of the inputs of the layers' matrices; for dense matrices of the
 	// native codec. "" is NoTransform.
@@ -138,6 +144,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("pack: %v bits per weight, want 1 to 8", o.Bits)
 	case o.Size < 0:
 		return fmt.Errorf("pack: size %d", o.Size)
+	case o.Drift && (o.Calibrate == nil || !o.dense() || o.Resume || o.transforms() || o.Error != 0):
+		return errors.New("pack: drift is corrected with calibration, in dense matrices, to a size, without a transform and without resume")
 	case o.Resume && o.Import != nil:
 		return errors.New("pack: imported pictures need no resume")
 	case o.Mode > rans.DQ:
@@ -186,8 +194,9 @@ type packer struct {
 	weights int64 // of the source model
 	imports *importedPlanes
 	from    source.Provenance
-	journal *journal // nil keeps nothing
-	park    *park    // nil holds all statistics
+	journal *journal                  // nil keeps nothing
+	park    *park                     // nil holds all statistics
+	gamma   [][fisher.Kinds][]float32 // what tokens weigh, with Drift
 }
 
 // newPacker lists what there is to do; o is valid.
@@ -351,6 +360,12 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		next++
 		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
 	}
+	var follow *drift
+	if p.opt.Drift {
+		if follow, err = p.newDrift(); err != nil {
+			return nil, fmt.Errorf("pack: drift: %w", err)
+		}
+	}
 	out := tensorWriter(w)
 	var ahead map[*matrix]*coded
 	encode := func(role string) error {
@@ -387,6 +402,11 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 				if next < groupEnd {
 					own = group
 				}
+				if follow != nil {
+					if err := follow.correct(ctx, next, m); err != nil {
+						return fmt.Errorf("pack: %s: drift: %w", m.name, err)
+					}
+				}
 				if ahead, err = p.layerAhead(ctx, []*matrix{m}, own); err != nil {
 					return err
 				}
@@ -394,6 +414,9 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 			c := ahead[m]
 			delete(ahead, m)
 			t, err = c.report, c.write(out, m, role)
+			if err == nil && follow != nil {
+				err = follow.follow(next, m, c)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("pack: %s: %w", m.name, err)
@@ -421,7 +444,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
-		if p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
+		if follow == nil && p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
 			more := 4 * min(max(1, p.opt.Workers/4), p.cfg.Layers-i)
 			group, groupEnd = step, next+more
 			if ahead, err = p.layerAhead(ctx, p.mats[next:next+more], step); err != nil {

@@ -34,6 +34,7 @@ type packCmd struct {
 	Text    string      `name:"calibrate" placeholder:"TEXT" help:"Keep the model exact on text like this file, or with the word default on text that comes with lamina, or with self on text that the model writes itself first; slower, better."`
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Grams   budget.Size `name:"calibrate-memory" default:"1GiB" placeholder:"SIZE" help:"Memory for statistics of that text at a time; a large model that needs more reads the text several times. The file stays the same."`
+	Drift   bool        `help:"With --calibrate: let each matrix make up for what those before it lost. Best at 2 bits; takes more than twice as long."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Resume  bool        `help:"Keep what is finished in FILE.resume, which takes as much disk as FILE, and go on from there if the same command was interrupted."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`
@@ -68,6 +69,9 @@ func (c *packCmd) Run(a *app) error {
 	}
 	if o.Codec == pack.VVC && c.Text != "" {
 		return usage("pack", "--codec vvc packs without --calibrate")
+	}
+	if c.Drift && c.Text == "" {
+		return usage("pack", "--drift needs --calibrate")
 	}
 	if c.Text != "" && c.Tokens < 512 {
 		return usage("pack", "--calibrate-tokens %d: want 512 or more", c.Tokens)
@@ -117,6 +121,7 @@ func (c *packCmd) Run(a *app) error {
 		if o.Calibrate, err = calibration(src, c.Text, c.Tokens); err != nil {
 			return err
 		}
+		o.Drift = c.Drift
 	}
 	if c.Export != "" {
 		m, err := pack.ExportPlanes(ctx, src, c.Export, o)

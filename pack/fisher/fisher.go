@@ -247,23 +247,40 @@ func (m *Model) forward(ctx context.Context, ids []int32) error {
 }
 
 // block computes everything inside layer i but its last product.
-func (m *Model) block(i int, l *Layer, n int) {
+func (m *Model) block(i int, l *Layer, n int) { m.Input(l, Down, m.states[i], n) }
+
+// Input returns what a matrix of a layer is given when the layer is given n
+// states x (n x Hidden), and what its outputs are added to, nil if to nothing. It reads
+// only the matrices before that one. Both are valid until the next call of a method.
+func (m *Model) Input(l *Layer, kind int, x []float32, n int) (in, base []float32) {
 	c := &m.config
-	h, q := c.Hidden, c.Heads*c.HeadDim
-	m.norm(m.normed, m.states[i], l.AttnNorm, n)
+	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
+	m.norm(m.normed, x, l.AttnNorm, n)
+	if kind == QKV {
+		return m.normed[:n*h], nil
+	}
 	m.product(m.qkv, l.QKV, m.normed, c.QKV(), h, n)
 	m.rotate(m.qkv, n, false)
 	m.pool.For(c.Heads, func(worker, head int) { m.attend(&m.heads[worker], head, n) })
+	if kind == Out {
+		return m.att[:n*q], x[:n*h]
+	}
 	m.product(m.mid, l.Out, m.att, h, q, n)
-	m.add(m.mid, m.states[i], n)
+	m.add(m.mid, x, n)
 	m.norm(m.normed2, m.mid, l.FFNNorm, n)
-	m.product(m.gateUp, l.GateUp, m.normed2, 2*c.Intermediate, h, n)
-	f := c.Intermediate
+	if kind == GateUp {
+		return m.normed2[:n*h], nil
+	}
+	m.product(m.gateUp, l.GateUp, m.normed2, 2*f, h, n)
 	m.pool.For(n, func(_, t int) {
 		gu := m.gateUp[t*2*f : (t+1)*2*f]
 		kern.SwiGLU(m.act[t*f:(t+1)*f], gu[:f], gu[f:])
 	})
+	return m.act[:n*f], m.mid[:n*h]
 }
+
+// Product computes dst[t] = w x[t] for n vectors; w is rows x cols.
+func (m *Model) Product(dst, w, x []float32, rows, cols, n int) { m.product(dst, w, x, rows, cols, n) }
 
 // backward takes dx from the output of layer i to its input.
 func (m *Model) backward(i int, l *Layer, n int, sink Sink) {
