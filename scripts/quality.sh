@@ -16,7 +16,7 @@
 #   -c N       tokens of calibration (16384)
 #   -b LIST    bits per weight ("1.5 2.0 2.5 3.0 3.5 4.0")
 #   -w LIST    ways of packing (all that the program knows of
-#              "data-free calibrated self tuned")
+#              "data-free calibrated self drift tuned")
 #   -r LIST    ways of rounding ("q8_0 q4_0"; "" for none)
 #   -x FLAGS   more flags for lamina pack, for every calibrated row
 #   -k         keep the packed files in DIR
@@ -57,6 +57,7 @@ help=$("$LAMINA" pack --help 2>&1)
 if [ -z "$ways" ]; then
   ways="data-free calibrated"
   ! grep -q 'the word self\|with self' <<<"$help" || ways+=" self"
+  ! grep -q -- '--drift' <<<"$help" || ways+=" drift"
   ! grep -q -- '--tune' <<<"$help" || ways+=" tuned"
 fi
 flags() {
@@ -64,6 +65,7 @@ flags() {
     data-free) ;;
     calibrated) echo "--calibrate default --calibrate-tokens $calibration $more" ;;
     self) echo "--calibrate self --calibrate-tokens $calibration $more" ;;
+    drift) echo "--calibrate default --calibrate-tokens $calibration --drift $more" ;;
     tuned) echo "--calibrate default --calibrate-tokens $calibration --tune $more" ;;
     *) echo "quality.sh: no way of packing is called $1" >&2; exit 2 ;;
   esac
