@@ -183,14 +183,7 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 		return nil, err
 	}
 	defer release()
-	fit, err := f.fit(p.opt.kind(), step, rateThin, 2)
-	for planes := 0; err == nil; planes++ {
-		// All of the sample may need more planes than a part of it.
-		planes = max(planes, fit.planes)
-		if fit, _, err = f.fitPlanes(p.opt.kind(), planes, step, fit.width, 1, 3); err != nil || fit.tables != nil {
-			break
-		}
-	}
+	fit, err := f.fitAll(p.opt.kind(), step)
 	if err != nil {
 		return nil, err
 	}

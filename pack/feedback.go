@@ -403,6 +403,19 @@ func (f *feedback) fitWidths(kind quant.Kind, planes int, step float64, thin, tu
 	return best, reach, nil
 }
 
+// fitAll is fit on all of the sample: what a matrix is coded with.
+func (f *feedback) fitAll(kind quant.Kind, step float64) (*coderFit, error) {
+	fit, err := f.fit(kind, step, rateThin, 2)
+	for planes := 0; err == nil; planes++ {
+		// All of the sample may need more planes than a part of it.
+		planes = max(planes, fit.planes)
+		if fit, _, err = f.fitPlanes(kind, planes, step, fit.width, 1, 3); err != nil || fit.tables != nil {
+			break
+		}
+	}
+	return fit, err
+}
+
 func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, width classWidth, thin, turns int) (c *coderFit, reach bool, err error) {
 	mode := kind.Mode
 	plan := f.planRows(mode, planes, step, width)

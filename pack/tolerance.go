@@ -81,10 +81,23 @@ func (p *packer) tolerateMatrix(m *matrix) error {
 		}
 	}
 	m.weigh = math.Exp2(lo)
-	if f != nil {
-		m.output, err = relative(m.weigh)
+	if f == nil {
+		return nil
 	}
-	return err
+	// The curves are of a part of the sample, coded in fewer turns.
+	for range 2 {
+		fit, err := f.fitAll(p.opt.kind(), m.weigh)
+		if err != nil {
+			return err
+		}
+		m.output = math.Sqrt(f.outputs(m.gram, fit.errors, &fit.plan.scale, 1) / all)
+		if math.Abs(m.output-p.opt.Error) < 0.01*p.opt.Error {
+			break
+		}
+		m.weigh *= min(max(p.opt.Error/max(m.output, 1e-9), 0.7), 1.4)
+		m.weigh = min(max(m.weigh, minStep), maxStep)
+	}
+	return nil
 }
 
 // outputs estimates the sum of squares of what all rows would give if each was
