@@ -187,26 +187,11 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 	if err != nil {
 		return nil, err
 	}
-	side := &rans.Side{
-		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
-		Row: fit.plan.scale, Col: f.col, Order: f.order, Tables: fit.tables,
-	}
-	if fit.plan.n > 1 {
-		side.GroupClass = fit.plan.group
-		if !fit.plan.alike {
-			side.RowClass = fit.plan.class
-		}
-	}
-	enc, err := rans.NewEncoder(m.rows, m.cols, side)
+	c, enc, err := p.begin(m, fit)
 	if err != nil {
 		return nil, err
 	}
-	c := &coded{}
-	if c.side, err = side.AppendTo(nil, tile.Layout{Rows: m.rows, Cols: m.cols}); err != nil {
-		return nil, err
-	}
 	geo := enc.Matrix()
-	c.chunks = make([][]byte, geo.Chunks())
 	losses := make([]float64, geo.Bands())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.opt.Workers)
@@ -222,19 +207,46 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	c.report = &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Bytes: int64(len(c.side)), Planes: fit.planes}
-	for _, chunk := range c.chunks {
-		c.report.Bytes += int64(len(chunk))
-	}
 	loss := 0.0
 	for _, l := range losses {
 		loss += l
+	}
+	c.finish(m, fit.planes, loss)
+	return c, nil
+}
+
+// begin makes the side information of m and an encoder for it.
+func (p *packer) begin(m *matrix, fit *coderFit) (*coded, *rans.Encoder, error) {
+	side := &rans.Side{
+		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
+		Row: fit.plan.scale, Col: m.feedback.col, Order: m.feedback.order, Tables: fit.tables,
+	}
+	if fit.plan.n > 1 {
+		side.GroupClass = fit.plan.group
+		if !fit.plan.alike {
+			side.RowClass = fit.plan.class
+		}
+	}
+	enc, err := rans.NewEncoder(m.rows, m.cols, side)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &coded{chunks: make([][]byte, enc.Matrix().Chunks())}
+	c.side, err = side.AppendTo(nil, tile.Layout{Rows: m.rows, Cols: m.cols})
+	return c, enc, err
+}
+
+// finish reports on m, whose chunks are there; loss is the squared error of its
+// weights.
+func (c *coded) finish(m *matrix, planes int, loss float64) {
+	c.report = &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Bytes: int64(len(c.side)), Planes: planes}
+	for _, chunk := range c.chunks {
+		c.report.Bytes += int64(len(chunk))
 	}
 	c.report.Bits = float64(c.report.Bytes) * 8 / float64(m.weights())
 	if m.energy > 0 {
 		c.report.Error = math.Sqrt(loss / m.energy)
 	}
-	return c, nil
 }
 
 // feedbackBand quantises and codes one band into its chunks. It returns the
@@ -248,30 +260,10 @@ func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band 
 	if err != nil {
 		return 0, err
 	}
-	index, outliers := make([][]uint8, l.Panels()), make([][]rans.Outlier, l.Panels())
-	for i := range index {
-		c0, c1 := l.Columns(i)
-		index[i] = make([]uint8, rows*(c1-c0))
-	}
-	panel := 0
+	levels := newBandLevels(l, rows)
 	q := feedbackLoops.Get().(*feedbackLoop)
 	defer feedbackLoops.Put(q)
-	q.run(f, values, fit.plan.class[r0:r1], fit.groupCoders, func(j int, level []uint8, delta []int32) {
-		c0, c1 := l.Columns(panel)
-		if j >= c1 {
-			panel++
-			c0, c1 = l.Columns(panel)
-		}
-		for r, u := range level {
-			index[panel][r*(c1-c0)+j-c0] = u
-			if delta[r] != 0 {
-				outliers[panel] = append(outliers[panel], rans.Outlier{Row: r, Col: j - c0, Delta: delta[r]})
-			}
-		}
-	})
-	for i := range outliers {
-		slices.SortFunc(outliers[i], func(a, b rans.Outlier) int { return (a.Row-b.Row)*tile.MaxWidth + a.Col - b.Col })
-	}
+	q.run(f, values, fit.plan.class[r0:r1], fit.groupCoders, levels.take)
 	loss := 0.0
 	for r := range rows {
 		s := float64(fit.plan.scale.Value(r0 + r))
@@ -281,13 +273,55 @@ func (p *packer) feedbackBand(m *matrix, fit *coderFit, enc *rans.Encoder, band 
 		}
 		loss += float64(sum) * s * s
 	}
-	for block := range chunks {
-		p0, p1 := geo.Block(block)
-		if chunks[block], err = enc.Chunk(nil, band*geo.Blocks()+block, index[p0:p1], outliers[p0:p1]); err != nil {
-			return 0, err
+	return loss, levels.encode(enc, band, chunks)
+}
+
+// bandLevels are the levels of one band, panel by panel as the encoder takes
+// them.
+type bandLevels struct {
+	layout   tile.Layout
+	panel    int       // of the latest column
+	index    [][]uint8 // per panel, row by row
+	outliers [][]rans.Outlier
+}
+
+func newBandLevels(l tile.Layout, rows int) *bandLevels {
+	b := &bandLevels{layout: l, index: make([][]uint8, l.Panels()), outliers: make([][]rans.Outlier, l.Panels())}
+	for i := range b.index {
+		c0, c1 := l.Columns(i)
+		b.index[i] = make([]uint8, rows*(c1-c0))
+	}
+	return b
+}
+
+// take keeps a column; columns come in coded order.
+func (b *bandLevels) take(j int, level []uint8, delta []int32) {
+	c0, c1 := b.layout.Columns(b.panel)
+	for j >= c1 {
+		b.panel++
+		c0, c1 = b.layout.Columns(b.panel)
+	}
+	for r, u := range level {
+		b.index[b.panel][r*(c1-c0)+j-c0] = u
+		if delta[r] != 0 {
+			b.outliers[b.panel] = append(b.outliers[b.panel], rans.Outlier{Row: r, Col: j - c0, Delta: delta[r]})
 		}
 	}
-	return loss, nil
+}
+
+// encode codes the levels into the chunks of a band.
+func (b *bandLevels) encode(enc *rans.Encoder, band int, chunks [][]byte) (err error) {
+	for i := range b.outliers {
+		slices.SortFunc(b.outliers[i], func(a, b rans.Outlier) int { return (a.Row-b.Row)*tile.MaxWidth + a.Col - b.Col })
+	}
+	geo := enc.Matrix()
+	for block := range chunks {
+		p0, p1 := geo.Block(block)
+		if chunks[block], err = enc.Chunk(nil, band*geo.Blocks()+block, b.index[p0:p1], b.outliers[p0:p1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ordered reads rows of m in coded order, divided by their scales.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/pack/fisher"
 )
 
@@ -10,3 +11,6 @@ func (m *LowRankMatrix) Gram() []float64 { return m.gram.square() }
 
 // FisherWeights returns the float32 model that calibration runs.
 func FisherWeights(src *source.Source) (fisher.Weights, error) { return newFloats(src, true) }
+
+// Pool returns a pool of so many goroutines.
+func Pool(n int) model.Pool { return workers(n) }

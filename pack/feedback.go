@@ -286,6 +286,12 @@ const feedbackTile = 16 // rows of one product
 // class of row, column takes what was chosen; level and delta (what goes to the
 // sparse list) are overwritten later. It returns the squared error in steps.
 func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders func(group int) []*quant.Coder, column func(j int, level []uint8, delta []int32)) (loss float64) {
+	return q.part(f, values, class, coders, 0, len(f.a.left), column)
+}
+
+// part is run for lane groups [first, end) alone. Values before them are errors
+// that later columns are to make up for; columns behind them do so exactly.
+func (q *feedbackLoop) part(f *feedback, values []float32, class []uint8, coders func(group int) []*quant.Coder, first, end int, column func(j int, level []uint8, delta []int32)) (loss float64) {
 	n := f.a.n
 	rows := len(values) / n
 	q.target = slices.Grow(q.target[:0], rows*tile.Lanes)[:rows*tile.Lanes]
@@ -293,7 +299,7 @@ func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders 
 	q.level, q.delta = slices.Grow(q.level[:0], rows)[:rows], slices.Grow(q.delta[:0], rows)[:rows]
 	q.pack = slices.Grow(q.pack[:0], feedbackTile*n)[:feedbackTile*n]
 	q.product = slices.Grow(q.product[:0], feedbackTile*tile.Lanes)[:feedbackTile*tile.Lanes]
-	for t := range f.a.left {
+	for t := first; t < len(f.a.left); t++ {
 		b, h := t*tile.Lanes, f.a.height(t)
 		for r0 := 0; r0 < rows; r0 += feedbackTile {
 			part := min(feedbackTile, rows-r0)
@@ -310,6 +316,15 @@ func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders 
 		c := coders(t)
 		for k := range h {
 			target := q.target[k*rows:][:rows]
+			if t >= end {
+				for r, x := range target {
+					e := &values[r*n+b+k]
+					*e -= x
+					q.v[r] = *e
+				}
+				q.spread(f, t, k, rows)
+				continue
+			}
 			inv := 1 / f.scale[b+k]
 			for r, x := range target {
 				q.v[r], q.delta[r] = c[class[r]].Split(x * inv)
@@ -331,12 +346,19 @@ func (q *feedbackLoop) run(f *feedback, values []float32, class []uint8, coders 
 			}
 			loss += float64(sum)
 			column(b+k, q.level, q.delta)
-			for k2 := k + 1; k2 < h; k2++ {
-				kern.Axpy(q.target[k2*rows:][:rows], f.a.diag[t][k2*h+k], q.v)
-			}
+			q.spread(f, t, k, rows)
 		}
 	}
 	return loss
+}
+
+// spread adds what the errors of column k of lane group t ask of the columns
+// after it in the group.
+func (q *feedbackLoop) spread(f *feedback, t, k, rows int) {
+	h := f.a.height(t)
+	for k2 := k + 1; k2 < h; k2++ {
+		kern.Axpy(q.target[k2*rows:][:rows], f.a.diag[t][k2*h+k], q.v)
+	}
 }
 
 // counts holds how often symbols were used, per quantiser.

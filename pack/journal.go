@@ -83,9 +83,14 @@ func (p *packer) runKey(from source.Provenance) (string, error) {
 		name, own = c.Name, c.Own
 		_ = binary.Write(tokens, binary.LittleEndian, c.Tokens) // a hash takes everything
 	}
+	learnt := 0
+	if t := o.Tune; t != nil {
+		learnt = t.Tokens
+		_ = binary.Write(tokens, binary.LittleEndian, t.Text)
+	}
 	data, err := json.Marshal([]any{
 		from, o.Bits, o.Size, o.Error, o.QP, o.Codec, o.Mode, o.Fast, o.Workers, name, hex.EncodeToString(tokens.Sum(nil)), own,
-		o.Representation, o.Keep, o.Tolerance, o.Method, o.Transform,
+		o.Representation, o.Keep, o.Tolerance, o.Method, o.Transform, learnt,
 	})
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), err

@@ -64,6 +64,10 @@ type Options struct {
 	// native codec. "" is NoTransform.
 	Transform Transformation
 
+	// Tune trains what is not coded yet to make up for the errors of what is; nil
+	// does not.
+	Tune *Tuning
+
 	// Representation of the matrices of the layers; "" is Dense.
 	Representation Representation
 	Keep           float64    // LowRank: share of their parameters to keep, in (0, 1); or
@@ -74,7 +78,7 @@ type Options struct {
 // Progress reports how far a run is. Done and Total count weights within the
 // phase, over all tensors; tokens in the phases "write" and "calibrate".
 type Progress struct {
-	Phase  string `json:"phase"`  // "write" (if the model writes the text), "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "tolerance" (if there is one), "encode"
+	Phase  string `json:"phase"`  // "write" (if the model writes the text), "calibrate" (if asked for), "scan", "plan" (likewise), "profile" and "factor" or "choose" (if not dense), "tolerance" (if there is one), "tune" (if asked for), "encode"
 	Tensor string `json:"tensor"` // tensor that was finished
 	Done   int64  `json:"done"`
 	Total  int64  `json:"total"`
@@ -155,6 +159,11 @@ func (o Options) Validate() error {
 	case o.Calibrate != nil && o.Calibrate.Count() < minCalibration:
 		return fmt.Errorf("pack: calibration text of %d tokens, want at least %d", o.Calibrate.Count(), minCalibration)
 	}
+	if o.Tune != nil {
+		if err := o.Tune.validate(&o); err != nil {
+			return err
+		}
+	}
 	return o.validateRepresentation()
 }
 
@@ -185,6 +194,8 @@ type packer struct {
 	journal *journal                  // nil keeps nothing
 	park    *park                     // nil holds all statistics
 	gamma   [][fisher.Kinds][]float32 // what tokens weigh, with Drift
+
+	norms map[string][]float32 // tuned, by their names in the source
 }
 
 // newPacker lists what there is to do; o is valid.
@@ -334,6 +345,12 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 			return nil, err
 		}
 	}
+	var ahead map[*matrix]*coded
+	if p.opt.Tune != nil {
+		if ahead, err = p.tuned(ctx, step, float64(target-overhead)*8/float64(p.weights)); err != nil {
+			return nil, err
+		}
+	}
 	var done, spent int64
 	next := 0
 	group, groupEnd := step, 0 // of matrices that are quantised together
@@ -355,7 +372,6 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		}
 	}
 	out := tensorWriter(w)
-	var ahead map[*matrix]*coded
 	encode := func(role string) error {
 		m := p.mats[next]
 		if next < len(restored) {
@@ -412,7 +428,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		t.Output = m.output
 		finished(m, t)
 		// What sampling misjudged so far is made up for by the matrices left.
-		if left := p.mats[next:]; len(left) > 0 && target > 0 {
+		if left := p.mats[next:]; len(left) > 0 && target > 0 && p.opt.Tune == nil {
 			if s, err := p.solve(left, target-overhead-spent, step); err == nil {
 				step = min(max(s, step*0.97), step*1.03)
 			}
@@ -432,7 +448,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
 			return nil, err
 		}
-		if follow == nil && p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
+		if follow == nil && p.opt.Tune == nil && p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
 			more := 4 * min(max(1, p.opt.Workers/4), p.cfg.Layers-i)
 			group, groupEnd = step, next+more
 			if ahead, err = p.layerAhead(ctx, p.mats[next:next+more], step); err != nil {
@@ -555,6 +571,9 @@ func (p *packer) vector(w *weights.Writer, name, from string, power float64) err
 	v := make([]float32, t.Rows*t.Cols)
 	if err := p.src.ReadRows(from, 0, t.Rows, v); err != nil {
 		return err
+	}
+	if tuned := p.norms[from]; tuned != nil {
+		copy(v, tuned)
 	}
 	for i, x := range v {
 		if x-x != 0 {

@@ -40,6 +40,9 @@ func (p *packer) coding() string {
 		if p.opt.Drift {
 			how = " with drift corrected"
 		}
+		if t := p.opt.Tune; t != nil {
+			how = fmt.Sprintf(", tuned on %d", t.Tokens)
+		}
 		return fmt.Sprintf("calibrated on %d tokens of %s%s, %v", c.Count(), c.describe(), how, p.opt.Mode)
 	}
 	switch {

@@ -45,10 +45,11 @@ const ours = `
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
 	internal/kern, model, model/llama < pack/fisher;
+	internal/kern, model, model/llama, pack/fisher < pack/tune;
 	internal/kern, model, model/kv, model/llama < pack/selftext;
 	NONE < pack/affine;
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
-	model, model/kv, model/llama, pack/quant, pack/fisher, pack/selftext, pack/affine < pack;
+	model, model/kv, model/llama, pack/quant, pack/fisher, pack/tune, pack/selftext, pack/affine < pack;
 
 	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
 

@@ -27,6 +27,12 @@ func (k Kind) FitTable(count [rans.Alphabet]int64) (rans.Table, error) {
 			count[s] = 0
 		}
 	}
+	return k.FitSymbols(count, keep)
+}
+
+// FitSymbols fits a table to counts of levels that are chosen: every symbol that
+// was used stays codable, and so do those of keep.
+func (k Kind) FitSymbols(count [rans.Alphabet]int64, keep uint16) (rans.Table, error) {
 	if k.Even {
 		return rans.FitEvenTable(count, keep)
 	}
