@@ -17,7 +17,7 @@ import (
 type purse float64
 
 const (
-	firstPurse purse = 0.25
+	firstPurse purse = 0.4
 	incomePart purse = 0.02 // of each pass
 	mostPurse  purse = 4    // so that what was won once is not lost much later
 )
@@ -57,8 +57,8 @@ const (
 	// leastSamples is how many passes of a size are timed before its cost is known.
 	leastSamples = 3
 	// hope is what another row is assumed to cost, as a part of the first,
-	// until it has been measured: little enough to be tried.
-	hope = 1.0 / 16
+	// until it has been measured: so little that a guess as good as not is tried.
+	hope = 3.0 / 16
 	// fear is the same for a stake.
 	fear = 1.0 / 4
 	// leastGain: a guess less likely to be of use is not worth looking at.
