@@ -9,20 +9,35 @@ import (
 	"github.com/lamina-llm/lamina/model"
 )
 
-// Damping of a Gram matrix: a share of every variance, which takes off the
-// correlations what so few tokens cannot know, and a floor for inputs that are
-// (nearly) never in use.
-const (
-	damping   = 5e-2
-	dampFloor = 1e-3 // of the mean variance
+// damping is what is added to the variances of a Gram matrix, to take off the
+// correlations what so few tokens cannot know: a share of each, and the same for
+// all, a share of their geometric mean, which a few large ones do not rule.
+type damping struct{ own, even float64 }
+
+var (
+	dampDense = damping{1e-2, 0.3}
+	dampParts = damping{5e-2, 0} // where matrices may be factored: losses are foretold from the steps
 )
+
+// dampFloor is added besides, for inputs that are (nearly) never in use, relative
+// to the mean variance.
+const dampFloor = 1e-3
+
+// level returns what d adds to all variances of g alike, relative to their mean.
+func (d damping) level(g *triangle, mean float64) float64 {
+	sum := 0.0
+	for j := range g.n {
+		sum += math.Log(max(g.symmetric(j, j)/mean, dampFloor))
+	}
+	return d.even*math.Exp(sum/float64(g.n)) + dampFloor
+}
 
 // factorise returns, for H = g (the Gram matrix) with rows and columns put in the
 // order perm, the factors of H = A^T D A with D diagonal and A unit lower
 // triangular when read as in A[j][k], k < j: what the error of column k asks
 // of column j. root[j] is the square root of D[j]: what an error of one in
 // column j costs after all later columns made up for it.
-func (g *triangle) factorise(perm []int, pool model.Pool) (a *triangle, root []float64, err error) {
+func (g *triangle) factorise(perm []int, d damping, pool model.Pool) (a *triangle, root []float64, err error) {
 	n := g.n
 	mean := 0.0
 	for j := range n {
@@ -36,8 +51,9 @@ func (g *triangle) factorise(perm []int, pool model.Pool) (a *triangle, root []f
 		mean = 1 // no input at all: plain rounding
 	}
 	a = newTriangle(n)
-	for damp := damping; ; damp *= 10 {
-		a.damped(g, perm, 1/mean, damp, pool)
+	even := d.level(g, mean)
+	for damp := d.own; ; damp *= 10 {
+		a.damped(g, perm, 1/mean, damp, even, pool)
 		if root = a.cholesky(pool); root != nil {
 			break
 		}
@@ -56,8 +72,9 @@ func (g *triangle) factorise(perm []int, pool model.Pool) (a *triangle, root []f
 	return a, root, nil
 }
 
-// damped sets a to k times g, rows and columns in the order perm, with damping.
-func (a *triangle) damped(g *triangle, perm []int, k, damp float64, pool model.Pool) {
+// damped sets a to k times g, rows and columns in the order perm, with damping:
+// damp times each variance, and even.
+func (a *triangle) damped(g *triangle, perm []int, k, damp, even float64, pool model.Pool) {
 	pool.For(len(a.left), func(_, t int) {
 		b, h := t*tile.Lanes, a.height(t)
 		for r := range h {
@@ -70,7 +87,7 @@ func (a *triangle) damped(g *triangle, perm []int, k, damp float64, pool model.P
 			for j := range row {
 				v := k * g.symmetric(i, perm[b+j])
 				if j == r {
-					v += damp*v + dampFloor
+					v += damp*v + even
 				}
 				row[j] = float32(v)
 			}

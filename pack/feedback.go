@@ -65,7 +65,7 @@ const (
 
 // newFeedback plans the columns of a matrix with so many rows from the Gram matrix
 // of its inputs.
-func newFeedback(g *triangle, rows int, pool model.Pool) (*feedback, error) {
+func newFeedback(g *triangle, rows int, d damping, pool model.Pool) (*feedback, error) {
 	n := g.n
 	f := &feedback{perm: make([]int, n)}
 	for j := range n {
@@ -76,7 +76,7 @@ func newFeedback(g *triangle, rows int, pool model.Pool) (*feedback, error) {
 	}
 	var root []float64
 	var err error
-	if f.a, root, err = g.factorise(f.perm, pool); err != nil {
+	if f.a, root, err = g.factorise(f.perm, d, pool); err != nil {
 		return nil, err
 	}
 	f.columns(root)

@@ -79,7 +79,7 @@ func TestFactorise(t *testing.T) {
 		const n = 400
 		g := gramOf(inputs(r, n, width, 20, 0.3), n, width)
 		perm := r.Perm(width)
-		a, root, err := g.factorise(perm, workers(3))
+		a, root, err := g.factorise(perm, dampDense, workers(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestFactorise(t *testing.T) {
 				}
 				want := g.symmetric(perm[i], perm[j])
 				if i == j {
-					want += damping*want + dampFloor*mean
+					want += dampDense.own*want + dampDense.level(g, mean)*mean
 				}
 				if math.Abs(got-want) > 1e-5*mean {
 					t.Fatalf("width %d: element (%d, %d) is %v, want %v", width, i, j, got, want)
@@ -118,7 +118,7 @@ func TestFactoriseSingular(t *testing.T) {
 				*g.at(i, j) = 1
 			}
 		}
-		if _, _, err := g.factorise(rand.New(rand.NewPCG(1, 1)).Perm(width), workers(2)); err != nil {
+		if _, _, err := g.factorise(rand.New(rand.NewPCG(1, 1)).Perm(width), dampDense, workers(2)); err != nil {
 			t.Errorf("width %d: %v", width, err)
 		}
 	}
@@ -132,7 +132,7 @@ func planned(g *triangle, w []float32) (*feedback, error) {
 	for r := range cost {
 		cost[r] = 1
 	}
-	f, err := newFeedback(g, rows, workers(1))
+	f, err := newFeedback(g, rows, dampDense, workers(1))
 	if err != nil {
 		return nil, err
 	}

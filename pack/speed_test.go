@@ -67,7 +67,7 @@ func BenchmarkFactorise(b *testing.B) {
 			w := float64(width)
 			report := perSecond(b, w*w*w/3/1e9, "GFlop")
 			for b.Loop() {
-				if _, _, err := g.factorise(perm, workers(1)); err != nil {
+				if _, _, err := g.factorise(perm, dampDense, workers(1)); err != nil {
 					b.Fatal(err)
 				}
 			}

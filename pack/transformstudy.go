@@ -163,7 +163,7 @@ func transformOf(way string, w []float32, cols int, g *triangle) (t inputTransfo
 	damped := func(i, j int) float64 {
 		v := g.symmetric(i, j)
 		if i == j {
-			v += damping*v + dampFloor*trace/float64(cols)
+			v += dampParts.own*v + dampFloor*trace/float64(cols)
 		}
 		return v
 	}
@@ -246,7 +246,7 @@ func (g *triangle) diagonal(even bool) *triangle {
 // studyError returns the relative error of the outputs of w, rows of cols, at a
 // rate: planned with the Gram matrix plan, measured with test.
 func (p *packer) studyError(w []float32, cols int, plan, test *triangle, bits float64) (float64, error) {
-	f, err := newFeedback(plan, len(w)/cols, workers(p.opt.Workers))
+	f, err := newFeedback(plan, len(w)/cols, dampDense, workers(p.opt.Workers))
 	if err != nil {
 		return 0, err
 	}
