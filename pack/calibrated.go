@@ -93,11 +93,7 @@ func (p *packer) planMatrix(m *matrix) error {
 	if m.transform != nil {
 		m.gram.turn(m.transform)
 	}
-	damp := dampDense
-	if !p.opt.dense() {
-		damp = dampParts // losses of both kinds are compared
-	}
-	f, err := newFeedback(m.gram, m.rows, damp, workers(p.opt.Workers))
+	f, err := newFeedback(m.gram, m.rows, dampDense, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}

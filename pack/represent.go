@@ -206,6 +206,9 @@ func (p *packer) choose(ctx context.Context, low *LowRank, r *Report, target int
 func (p *packer) chooseFor(m *matrix, low *LowRank, first int, step float64) (Choice, error) {
 	c := Choice{Name: m.name, Chosen: "dense"}
 	m.losses, m.curve = map[int]float64{}, map[int]float64{}
+	// Not foretold from steps, which damping makes too small.
+	m.exact, m.feedback.keep = true, true
+	defer func() { m.exact, m.feedback.keep, m.losses = false, false, nil }()
 	var err error
 	if c.Dense, err = m.bits(p.opt.kind(), step); err != nil {
 		return c, err
