@@ -16,7 +16,7 @@ type damping struct{ own, even float64 }
 
 var (
 	dampDense = damping{1e-2, 0.3}
-	dampParts = damping{5e-2, 0} // of factored matrices, whose losses are foretold from the steps
+	dampLight = damping{5e-2, 0} // of regressions, and of factored matrices, whose losses are foretold from the steps
 )
 
 // dampFloor is added besides, for inputs that are (nearly) never in use, relative

@@ -212,7 +212,7 @@ func (r *regression) solve() ([]float32, error) {
 	for j := range perm {
 		perm[j] = j
 	}
-	a, root, err := r.gram.factorise(perm, r.pool)
+	a, root, err := r.gram.factorise(perm, dampLight, r.pool)
 	if err != nil {
 		return nil, fmt.Errorf("inputs of the quantised model: %w", err)
 	}

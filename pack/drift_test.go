@@ -32,7 +32,7 @@ func TestRegression(t *testing.T) {
 		mean += h[i*cols+i] / cols
 	}
 	for i := range cols {
-		h[i*cols+i] *= 1 + damping
+		h[i*cols+i] *= 1 + dampLight.own
 		h[i*cols+i] += dampFloor * mean
 	}
 	g := make([]float64, rows*cols)

@@ -471,7 +471,7 @@ func (p *packer) shareFeedback(g *triangle, mats []*matrix) error {
 	for _, m := range mats {
 		rows += m.rows
 	}
-	f, err := newFeedback(g, rows, dampParts, workers(p.opt.Workers))
+	f, err := newFeedback(g, rows, dampLight, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}

@@ -163,7 +163,7 @@ func transformOf(way string, w []float32, cols int, g *triangle) (t inputTransfo
 	damped := func(i, j int) float64 {
 		v := g.symmetric(i, j)
 		if i == j {
-			v += dampParts.own*v + dampFloor*trace/float64(cols)
+			v += dampLight.own*v + dampFloor*trace/float64(cols)
 		}
 		return v
 	}
