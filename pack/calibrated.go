@@ -93,7 +93,11 @@ func (p *packer) planMatrix(m *matrix) error {
 	if m.transform != nil {
 		m.gram.turn(m.transform)
 	}
-	f, err := newFeedback(m.gram, m.rows, dampDense, workers(p.opt.Workers))
+	damp := dampDense
+	if p.opt.Error != 0 {
+		damp = dampLight // errors on the calibration text itself are asked for
+	}
+	f, err := newFeedback(m.gram, m.rows, damp, workers(p.opt.Workers))
 	if err != nil {
 		return err
 	}
