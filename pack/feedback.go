@@ -364,13 +364,33 @@ func (q *feedbackLoop) spread(f *feedback, t, k, rows int) {
 // counts holds how often symbols were used, per quantiser.
 type counts [2][rans.Alphabet]int64
 
-// widths returns what widths of classes to choose from.
-func (f *feedback) widths() []classWidth {
+// plan plans the rows for a step with as many classes as the bound of side
+// information allows: the smaller a matrix, the more a class costs.
+func (f *feedback) plan(mode rans.Mode, planes int, step float64) rowPlan {
 	if len(f.want)*f.a.n > 1<<20 {
-		return []classWidth{{0.3, 0.3}}
+		return f.planRows(mode, planes, step, classWidth{0.3, 0.3})
 	}
 	inf := math.Inf(1)
-	return []classWidth{{0.5, 0.5}, {1, 1}, {inf, 0.5}, {inf, inf}}
+	for _, width := range []classWidth{{0.5, 0.5}, {1, 1}, {inf, 0.5}} {
+		if p := f.planRows(mode, planes, step, width); f.side(mode, &p)+f.fixed <= sideMost {
+			return p
+		}
+	}
+	return f.planRows(mode, planes, step, classWidth{inf, inf})
+}
+
+// side returns the side information of scales, classes and tables, in bits per
+// weight.
+func (f *feedback) side(mode rans.Mode, p *rowPlan) float64 {
+	rowBits, colBits := float64(p.scale.Bits), float64(f.col.Bits)
+	if !p.alike {
+		rowBits += 4
+	}
+	if f.order != nil {
+		colBits += 4
+	}
+	rows, n := float64(len(f.want)), float64(f.a.n)
+	return float64(p.n*(1+int(mode))*24*8)/(rows*n) + colBits/rows + rowBits/n
 }
 
 // fit is [matrix.fit] with error feedback: planes, classes and tables for a
@@ -378,7 +398,7 @@ func (f *feedback) widths() []classWidth {
 func (f *feedback) fit(kind quant.Kind, step float64, thin, turns int) (*coderFit, error) {
 	var best *coderFit
 	for planes := range kind.MaxPlanes() + 1 {
-		c, reach, err := f.fitWidths(kind, planes, step, thin, turns)
+		c, reach, err := f.fitPlanes(kind, planes, step, thin, turns)
 		if err != nil {
 			return nil, err
 		}
@@ -407,41 +427,23 @@ func (f *feedback) scaled(p *rowPlan, thin int) (values []float32, class []uint8
 	return values, class
 }
 
-// fitWidths is [feedback.fit] for a number of raw planes; reach reports whether
-// the alphabet covers practically all weights. Of the widths of classes whose side
-// information is in bounds the cheapest is taken, or else the cheapest of all.
-func (f *feedback) fitWidths(kind quant.Kind, planes int, step float64, thin, turns int) (best *coderFit, reach bool, err error) {
-	for _, width := range f.widths() {
-		c, far, err := f.fitPlanes(kind, planes, step, width, thin, turns)
-		if err != nil {
-			return nil, false, err
-		}
-		reach = reach || far
-		over := best != nil && (c.side > sideMost) != (best.side > sideMost)
-		if best == nil || over && c.side < best.side || !over && c.cost < best.cost {
-			best = c
-		}
-	}
-	return best, reach, nil
-}
-
 // fitAll is fit on all of the sample: what a matrix is coded with.
 func (f *feedback) fitAll(kind quant.Kind, step float64) (*coderFit, error) {
 	fit, err := f.fit(kind, step, rateThin, 2)
 	for planes := 0; err == nil; planes++ {
 		// All of the sample may need more planes than a part of it.
 		planes = max(planes, fit.planes)
-		if fit, _, err = f.fitPlanes(kind, planes, step, fit.width, 1, 3); err != nil || fit.tables != nil {
+		if fit, _, err = f.fitPlanes(kind, planes, step, 1, 3); err != nil || fit.tables != nil {
 			break
 		}
 	}
 	return fit, err
 }
 
-func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, width classWidth, thin, turns int) (c *coderFit, reach bool, err error) {
+func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, thin, turns int) (c *coderFit, reach bool, err error) {
 	mode := kind.Mode
-	plan := f.planRows(mode, planes, step, width)
-	c = &coderFit{planes: planes, plan: plan, width: width}
+	plan := f.plan(mode, planes, step)
+	c = &coderFit{planes: planes, plan: plan}
 	lambda := feedbackLambda * quant.Lambda(mode)
 	uniform := quant.Uniform(mode, planes)
 	uniform.Lambda = lambda
@@ -450,7 +452,6 @@ func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, width cl
 	values := make([]float32, len(source))
 	var loop feedbackLoop
 	total := float64(len(values))
-	rows, n := float64(len(f.want)), float64(f.a.n)
 	for range turns {
 		copy(values, source)
 		seen := make([]counts, plan.n)
@@ -499,17 +500,7 @@ func (f *feedback) fitPlanes(kind quant.Kind, planes int, step float64, width cl
 		if f.keep {
 			c.errors = values
 		}
-		rowBits := float64(plan.scale.Bits)
-		if !plan.alike {
-			rowBits += 4
-		}
-		colBits := float64(f.col.Bits)
-		if f.order != nil {
-			colBits += 4
-		}
-		side := float64(len(c.tables)*24*8)/(rows*n) + colBits/rows + rowBits/n
-		c.bits += side
-		c.side = side + f.fixed
+		c.bits += f.side(mode, &plan)
 		c.cost = f.price(&plan, loss/total, step) + float64(quant.Lambda(mode))*c.bits
 		reach = outliers*20000 <= len(values)
 	}

@@ -33,8 +33,6 @@ type coderFit struct {
 	// for each.
 	coders []*quant.Coder
 	plan   rowPlan
-	width  classWidth
-	side   float64 // information, in bits per weight; with error feedback
 }
 
 // groupCoders returns the coders of a lane group by class of row.
