@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -82,24 +81,54 @@ func TestReadOnce(t *testing.T) {
 func openStreamed(t *testing.T, path string, extra int64) *Model {
 	t.Helper()
 	o := Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: 2, KV: KVQ16}
-	for range 8 { // what the process takes changes from one to the next
-		m, err := Open(context.Background(), path, o)
-		var small *plan.TooSmallError
-		switch {
-		case errors.As(err, &small):
-			o.RAM = small.MinBudget + extra
-		case err != nil:
+	return openAs(t, plan.C, extra, o, func(o Options) (*Model, error) { return Open(t.Context(), path, o) })
+}
+
+// openAs opens a model in a regime, with extra bytes above the budget that first
+// leads to it. What the process itself takes changes from one try to the next, by
+// megabytes under the race detector.
+func openAs(t *testing.T, want plan.Regime, extra int64, o Options, open func(Options) (*Model, error)) *Model {
+	t.Helper()
+	try := func() *Model {
+		m, err := open(o)
+		if errors.Is(err, plan.ErrTooSmall) {
+			return nil
+		}
+		if err != nil {
 			t.Fatal(err)
-		case m.plan.Regime == plan.C:
-			return m
-		default:
-			o.RAM = m.plan.MinBudget + extra
-			if err := m.Close(); err != nil {
-				t.Fatal(err)
+		}
+		return m
+	}
+	m := try()
+	if m == nil {
+		t.Fatal("the model does not open without a budget")
+	}
+	for range 3 {
+		first := m.plan.MinBudget - 8<<20
+		for above := int64(0); above < 24<<20; above += 512 << 10 {
+			if m != nil {
+				if m.plan.Regime == want {
+					return m
+				}
+				if err := m.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.RAM = first + above
+			if m = try(); m != nil && m.plan.Regime == want && extra > 0 {
+				if err := m.Close(); err != nil {
+					t.Fatal(err)
+				}
+				o.RAM += extra
+				m = try()
 			}
 		}
+		o.RAM = 0
+		if m == nil {
+			m = try()
+		}
 	}
-	t.Fatal("no budget leads to streaming")
+	t.Fatalf("no budget leads to regime %v", want)
 	return nil
 }
 

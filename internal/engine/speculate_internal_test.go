@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -145,26 +144,7 @@ func openRegime(t *testing.T, want plan.Regime) *Model {
 	t.Helper()
 	r, size, name := builtin.Model()
 	o := Options{Context: 512, Parallel: 3, BatchTokens: 64, Threads: 2}
-	m, err := OpenReaderAt(t.Context(), r, size, name, o)
-	for try := 0; err == nil && m.Plan().Regime != want && try < 8; try++ {
-		o.RAM = m.Plan().MinBudget + 2<<20
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-		var again *Model
-		if again, err = OpenReaderAt(t.Context(), r, size, name, o); errors.Is(err, plan.ErrTooSmall) {
-			o.RAM = 0
-			again, err = OpenReaderAt(t.Context(), r, size, name, o)
-		}
-		m = again
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := m.Plan().Regime; got != want {
-		t.Fatalf("regime %v, want %v", got, want)
-	}
-	return m
+	return openAs(t, want, 0, o, func(o Options) (*Model, error) { return OpenReaderAt(t.Context(), r, size, name, o) })
 }
 
 // speculationRequests have something to look up, and use all that sampling
