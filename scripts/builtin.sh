@@ -6,7 +6,7 @@ set -euo pipefail
 source=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
 out=internal/builtin/storyteller-22m.lamina
-go run ./cmd/lamina pack "$source" -o "$out.new" --bits 3 --calibrate default
+go run ./cmd/lamina pack "$source" -o "$out.new" --bits 3 --calibrate self --calibrate-tokens 65536 --drift
 go run ./cmd/lamina verify "$out.new"
 mv "$out.new" "$out"
 ls -l "$out"
