@@ -115,7 +115,7 @@ const outside = `
 
 	# Modules, each in its place.
 	github.com/klauspost/cpuid/v2 < internal/cpu;
-	github.com/valyala/fasthttp, github.com/fasthttp/router < server;
+	github.com/valyala/fasthttp < server;
 	github.com/prometheus/client_golang/prometheus/..., github.com/prometheus/common/expfmt
 	< server, internal/engine, cmd/lamina;
 	github.com/gpustack/gguf-parser-go < weights/gguf;
