@@ -272,14 +272,6 @@
 	MOVQ      R9, POS+24(AX); \
 	MOVQ      DX, RAW(AX)
 
-// BLOCK: CX = min(16, rows left); rows left -= CX.
-#define BLOCK \
-	MOVQ    ROWS(AX), R14; \
-	MOVQ    $16, CX; \
-	CMPQ    R14, CX; \
-	CMOVQLT R14, CX; \
-	SUBQ    CX, ROWS(AX)
-
 // Bytes 1, 0, 3, 2 ...
 DATA swapped<>+0(SB)/8, $0x0607040502030001
 DATA swapped<>+8(SB)/8, $0x0e0f0c0d0a0b0809
@@ -320,6 +312,43 @@ done: \
 	JNZ       row; \
 	JMP       sums
 
+// BLOCK begins a block of CX = min(16, rows left) rows and goes to the loop for the
+// number of lane groups, BLOCKEND stands behind the loops.
+#define BLOCK \
+block: \
+	MOVQ    ROWS(AX), R14; \
+	MOVQ    $16, CX; \
+	CMPQ    R14, CX; \
+	CMOVQLT R14, CX; \
+	SUBQ    CX, ROWS(AX); \
+	TESTQ   CX, CX; \
+	JZ      end; \
+	LEAQ    SUMS(AX), R14; \
+	MOVQ    R14, sums-8(SP); \
+	CMPQ    GROUPS(AX), $3; \
+	JEQ     row3; \
+	JGT     row4; \
+	CMPQ    GROUPS(AX), $2; \
+	JEQ     row2; \
+	JMP     row1
+
+#define BLOCKEND \
+sums: \
+	CLAMP(SI, 0); \
+	CLAMP(DI, 8); \
+	CLAMP(R8, 16); \
+	CLAMP(R9, 24); \
+	CMPQ ACT(AX), $0; \
+	JEQ  block; \
+	MOVQ AT(AX), R14; \
+	REDUCE4(0); \
+	REDUCE4(4); \
+	REDUCE4(8); \
+	REDUCE4(12); \
+	ADDQ $64, AT(AX); \
+	JMP  block
+
+// STORED, RARESCALAR and RAREDQ are what LOOP leaves out, for each number of groups.
 #define STORED(EACH, groups, store, done) \
 store: \
 	MOVQ AT(AX), R14; \
@@ -359,36 +388,12 @@ raw2: \
 // The kernels, which differ in how they look up symbols.
 #define SCALAR(SYMBOLS) \
 	BEGIN; \
-block: \
 	BLOCK; \
-	TESTQ CX, CX; \
-	JZ    end; \
-	LEAQ  SUMS(AX), R14; \
-	MOVQ  R14, sums-8(SP); \
-	CMPQ  GROUPS(AX), $3; \
-	JEQ   row3; \
-	JGT   row4; \
-	CMPQ  GROUPS(AX), $2; \
-	JEQ   row2; \
-	JMP   row1; \
 	LOOP(EACH4, 384, SYMBOLS, LEVEL, SLOT, row4, raw4, have4, store4, done4); \
 	LOOP(EACH3, 384, SYMBOLS, LEVEL, SLOT, row3, raw3, have3, store3, done3); \
 	LOOP(EACH2, 384, SYMBOLS, LEVEL, SLOT, row2, raw2, have2, store2, done2); \
 	LOOP(EACH1, 384, SYMBOLS, LEVEL, SLOT, row1, raw1, have1, store1, done1); \
-sums: \
-	CLAMP(SI, 0); \
-	CLAMP(DI, 8); \
-	CLAMP(R8, 16); \
-	CLAMP(R9, 24); \
-	CMPQ  ACT(AX), $0; \
-	JEQ   block; \
-	MOVQ  AT(AX), R14; \
-	REDUCE4(0); \
-	REDUCE4(4); \
-	REDUCE4(8); \
-	REDUCE4(12); \
-	ADDQ  $64, AT(AX); \
-	JMP   block; \
+	BLOCKEND; \
 end: \
 	FINISH; \
 	VZEROUPPER; \
@@ -414,36 +419,12 @@ end: \
 	VPADDB          Z11, Z11, Z11; \
 	VPADDB          Z29, Z29, Z28; \
 	VBROADCASTI32X4 transitions<>(SB), Z27; \
-block: \
 	BLOCK; \
-	TESTQ CX, CX; \
-	JZ    end; \
-	LEAQ  SUMS(AX), R14; \
-	MOVQ  R14, sums-8(SP); \
-	CMPQ  GROUPS(AX), $3; \
-	JEQ   row3; \
-	JGT   row4; \
-	CMPQ  GROUPS(AX), $2; \
-	JEQ   row2; \
-	JMP   row1; \
 	LOOP(EACH4, 704, SYMBOLS, LEVELDQ, SLOTDQ, row4, raw4, have4, store4, done4); \
 	LOOP(EACH3, 704, SYMBOLS, LEVELDQ, SLOTDQ, row3, raw3, have3, store3, done3); \
 	LOOP(EACH2, 704, SYMBOLS, LEVELDQ, SLOTDQ, row2, raw2, have2, store2, done2); \
 	LOOP(EACH1, 704, SYMBOLS, LEVELDQ, SLOTDQ, row1, raw1, have1, store1, done1); \
-sums: \
-	CLAMP(SI, 0); \
-	CLAMP(DI, 8); \
-	CLAMP(R8, 16); \
-	CLAMP(R9, 24); \
-	CMPQ  ACT(AX), $0; \
-	JEQ   block; \
-	MOVQ  AT(AX), R14; \
-	REDUCE4(0); \
-	REDUCE4(4); \
-	REDUCE4(8); \
-	REDUCE4(12); \
-	ADDQ  $64, AT(AX); \
-	JMP   block; \
+	BLOCKEND; \
 end: \
 	VPSRLW    $1, Z8, Z8; \
 	VPSRLW    $1, Z9, Z9; \

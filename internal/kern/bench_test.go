@@ -94,9 +94,9 @@ func BenchmarkQuantizeI8(b *testing.B) {
 	bench(b, 5, widths, func(n int) { QuantizeI8(q, x[:n]) })
 }
 
-func BenchmarkAccumulateScaled(b *testing.B) {
+func BenchmarkAccumulateCentered(b *testing.B) {
 	y, d := floats(4096), make([]int32, 4096)
-	bench(b, 12, widths, func(n int) { AccumulateScaled(y[:n], d, 1e-9) })
+	bench(b, 12, widths, func(n int) { accumulateCentered(y[:n], d[:n], 0, 1e-9) })
 }
 
 // BenchmarkAttention runs the steps of attention for a block of 256 keys of 64

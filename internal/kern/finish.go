@@ -18,8 +18,8 @@ type Sums struct {
 //
 //	y[t*ldy+r] = (y[t*ldy+r] + float32(D - Zero*Sum) * Scale) * Row
 //
-// rounding every operation as [AccumulateCentered] and [ScaleRows] do. Exact. The
-// difference must not overflow, y must not overlap an operand, and ldy >= Rows.
+// rounding the conversion, both products and the sum one after another. Exact.
+// The difference must not overflow, y must not overlap an operand, and ldy >= Rows.
 func (s *Sums) AddTo(y []float32, ldy int) {
 	checkDims(s.Rows, s.Ld, s.N)
 	if s.Rows == 0 || s.N == 0 {

@@ -32,21 +32,6 @@ func QuantizeI8(dst []int8, x []float32) (scale float32) {
 	return m / 127
 }
 
-// AccumulateScaled computes y[r] += float32(d[r])*s for r < len(y), rounding the
-// conversion, the product and the sum one after another. Exact. d must be at
-// least as long as y.
-func AccumulateScaled(y []float32, d []int32, s float32) {
-	accumulateCentered(y, d[:len(y)], 0, s)
-}
-
-// AccumulateCentered computes y[r] += float32(d[r]-zero)*s for r < len(y), rounded
-// as in [AccumulateScaled]. It finishes a product whose weights are stored with
-// an offset: zero is the offset times the sum of the activations. Exact; the
-// difference must not overflow. d must be at least as long as y.
-func AccumulateCentered(y []float32, d []int32, zero int32, s float32) {
-	accumulateCentered(y, d[:len(y)], zero, s)
-}
-
 // absMaxBitsGeneric returns the bits of the largest magnitude. As integers
 // magnitudes order like numbers, with infinity and the NaNs on top.
 func absMaxBitsGeneric(x []float32) uint32 {
@@ -65,6 +50,10 @@ func quantizeGeneric(dst []int8, x []float32, inv float32) {
 	}
 }
 
+// accumulateCenteredGeneric adds to y the sums d of a product whose weights are
+// stored with an offset: zero is the offset times the sum of the activations.
+// Conversion, product and sum are rounded one after another; the difference must
+// not overflow.
 func accumulateCenteredGeneric(y []float32, d []int32, zero int32, s float32) {
 	d = d[:len(y)]
 	for i := range y {

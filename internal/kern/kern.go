@@ -15,9 +15,9 @@
 // exponentials and the int8 products. Two kinds differ in what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
-//     F16 conversions, [QuantizeI8], [QuantizeI16], [MergeI32], [AccumulateScaled], [AccumulateCentered], [Sums], and
-//     the element-wise float kernels ([Add], [Axpy], [MulInto], [Scale],
-//     [ScaleRows], [RoPE]), which round each product before they add.
+//     F16 conversions, [QuantizeI8], [QuantizeI16], [MergeI32], [Sums], and the
+//     element-wise float kernels ([Add], [Axpy], [MulInto], [Scale], [RoPE]),
+//     which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],
 //     [ExpInto], [SoftenI16], [QuantizeDotI16], [MatMulF32]) use fused
 //     multiply-add and as many partial sums as the tier has lanes, so tiers agree

@@ -131,7 +131,6 @@ func TestShortOperandPanics(t *testing.T) {
 		"MatMulF32":        func() { MatMulF32(f[:3:3], f, f, 2, 2, 2) },
 		"MatMulF32 sign":   func() { MatMulF32(f, f, f, -1, -1, 1) },
 		"QuantizeI8":       func() { QuantizeI8(i8[:7:7], f) },
-		"AccumulateScaled": func() { AccumulateScaled(f, i32[:7:7], 1) },
 		"DotsU8S8":         func() { DotsU8S8(i32[:3], u8, i8, 3, 64) },
 		"DotsU8S8 cols":    func() { DotsU8S8(i32, u8, i8, 1, 63) },
 		"MatMulU8S8":       func() { MatMulU8S8(i32, u8, i8[:127:127], 2, 64, 2, 64) },
@@ -165,7 +164,6 @@ func TestNoAllocation(t *testing.T) {
 			Axpy(f[:99], 1, f)
 			Add(f[:99], f)
 			MulInto(f[:99], f, f)
-			ScaleRows(f[:99], f)
 			MaxIndex(f[:2000])
 			RMSNorm(f[:99], f[:99], f, 1e-5)
 			RoPE(f[:198], f[:99], f)
@@ -183,7 +181,7 @@ func TestNoAllocation(t *testing.T) {
 			MergeI32(f[:99], i32, 1, 1, 1)
 			MatMulF32(f, f, f, 7, 19, 5)
 			QuantizeI8(i8, f[:99])
-			AccumulateCentered(f[:99], i32, 3, 1)
+			accumulateCentered(f[:99], i32, 3, 1)
 			DotsU8S8(i32, u8, i8, 7, 64)
 			MatMulU8S8(i32, u8, i8, 37, 64, 19, 64)
 			DotsNibbles(i32, u8, i8, 17, 3, nib)

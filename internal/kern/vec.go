@@ -32,12 +32,6 @@ func Scale(x []float32, s float32) {
 	scaleBy(x, s)
 }
 
-// ScaleRows multiplies each output row of a matrix product by its scale:
-// y[r] *= s[r] for r < len(y). Exact. s must be at least as long as y.
-func ScaleRows(y, s []float32) {
-	mul(y, y, s[:len(y)])
-}
-
 // Max returns the largest element of x. NaNs are passed over; if x is empty or
 // has only NaNs the result is -Inf.
 func Max(x []float32) float32 {
