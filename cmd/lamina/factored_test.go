@@ -12,6 +12,7 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/pack"
 	"github.com/lamina-llm/lamina/weights"
+	"github.com/lamina-llm/lamina/weights/weightstest"
 )
 
 // factoredFixture is tiny.lamina with one operator in parts: queries of rank
@@ -24,17 +25,6 @@ func factoredFixture(t *testing.T) string {
 	}
 	defer f.Close()
 	path := filepath.Join(t.TempDir(), "factored.lamina")
-	w, err := weights.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	r := rand.New(rand.NewPCG(7, 7))
 	random := func(n int) []float32 {
 		v := make([]float32, n)
@@ -43,43 +33,41 @@ func factoredFixture(t *testing.T) string {
 		}
 		return v
 	}
-	for _, s := range f.Sections() {
-		data, err := f.Section(s.Name)
-		must(err)
-		if s.Name == weights.SectionProvenance {
+	weightstest.Copy(t, f, path, weightstest.Edit{
+		Section: func(name string, data []byte) []byte {
+			if name != weights.SectionProvenance {
+				return data
+			}
 			var p map[string]any
-			must(json.Unmarshal(data, &p))
-			p["energy_kept"] = map[string][]float64{"layers.1.qkv": {0.875}}
-			data, err = json.Marshal(p)
-			must(err)
-		}
-		must(w.Section(s.Name, data))
-	}
-	for _, u := range f.Units() {
-		must(w.BeginUnit(u.Name))
-		for _, x := range f.Tensors()[u.First : u.First+u.Count] {
-			if x.Name == "layers.1.qkv" {
-				q, kv := tinyHeads*tinyHeadDim, tinyKV*tinyHeadDim
-				_, err := pack.WriteFactored(context.Background(), w, &pack.Factored{
-					Name: x.Name, Role: x.Role, Cols: x.Cols, Mode: rans.DQ,
-					Parts: []pack.FactoredPart{
-						{Rows: q, Rank: 16, A: random(q * 16), ABits: 5, B: random(16 * x.Cols), BBits: 6},
-						{Rows: kv, Dense: random(kv * x.Cols), DenseBits: 4},
-						{Rows: kv, Dense: random(kv * x.Cols), DenseBits: 4, Rank: 8, A: random(kv * 8), ABits: 8, B: random(8 * x.Cols), BBits: 6},
-					},
-				})
-				must(err)
-				continue
+			err := json.Unmarshal(data, &p)
+			if err == nil {
+				p["energy_kept"] = map[string][]float64{"layers.1.qkv": {0.875}}
+				data, err = json.Marshal(p)
 			}
-			must(w.BeginTensor(x.TensorInfo))
-			for _, s := range x.Spans {
-				data := make([]byte, s.Len)
-				must(f.ReadSpan(data, s))
-				must(w.Span(data))
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-	}
-	must(w.Commit())
+			return data
+		},
+		Tensor: func(w *weights.Writer, x *weights.Tensor) bool {
+			if x.Name != "layers.1.qkv" {
+				return false
+			}
+			q, kv := tinyHeads*tinyHeadDim, tinyKV*tinyHeadDim
+			_, err := pack.WriteFactored(context.Background(), w, &pack.Factored{
+				Name: x.Name, Role: x.Role, Cols: x.Cols, Mode: rans.DQ,
+				Parts: []pack.FactoredPart{
+					{Rows: q, Rank: 16, A: random(q * 16), ABits: 5, B: random(16 * x.Cols), BBits: 6},
+					{Rows: kv, Dense: random(kv * x.Cols), DenseBits: 4},
+					{Rows: kv, Dense: random(kv * x.Cols), DenseBits: 4, Rank: 8, A: random(kv * 8), ABits: 8, B: random(8 * x.Cols), BBits: 6},
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return true
+		},
+	})
 	return path
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lamina-llm/lamina/weights"
+	"github.com/lamina-llm/lamina/weights/weightstest"
 )
 
 func TestVerify(t *testing.T) {
@@ -63,36 +64,10 @@ func rewrite(t *testing.T, from, to string, change func(owner string, span int, 
 		t.Fatal(err)
 	}
 	defer f.Close()
-	w, err := weights.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, s := range f.Sections() {
-		data, err := f.Section(s.Name)
-		must(err)
-		if data = change("section "+s.Name, 0, data); data != nil {
-			must(w.Section(s.Name, data))
-		}
-	}
-	for _, u := range f.Units() {
-		must(w.BeginUnit(u.Name))
-		for _, x := range f.Tensors()[u.First : u.First+u.Count] {
-			must(w.BeginTensor(x.TensorInfo))
-			for i, s := range x.Spans {
-				data := make([]byte, s.Len)
-				must(f.ReadSpan(data, s))
-				must(w.Span(change(x.Name, i, data)))
-			}
-		}
-	}
-	must(w.Commit())
+	weightstest.Copy(t, f, to, weightstest.Edit{
+		Section: func(name string, data []byte) []byte { return change("section "+name, 0, data) },
+		Span:    func(x *weights.Tensor, i int, data []byte) []byte { return change(x.Name, i, data) },
+	})
 }
 
 // Damage with valid checksums, as a broken encoder would make it.

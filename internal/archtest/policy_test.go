@@ -28,7 +28,7 @@ const ours = `
 	internal/kern, internal/tile, decode/rans, decode/planes < decode;
 
 	# What stores: files, names, checksums.
-	weights < loader;
+	weights < loader, weights/weightstest;
 
 	# What knows time and memory. It owns the interfaces to both sides.
 	runtime/budget < runtime/arena, runtime/plan;

@@ -18,6 +18,7 @@ import (
 	"github.com/lamina-llm/lamina/runtime/budget"
 	"github.com/lamina-llm/lamina/runtime/plan"
 	"github.com/lamina-llm/lamina/weights"
+	"github.com/lamina-llm/lamina/weights/weightstest"
 )
 
 // draftFile writes the built-in model again with its norms raised to a power:
@@ -30,42 +31,22 @@ func draftFile(t *testing.T, power float64, tokenizer func([]byte) []byte) strin
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), fmt.Sprintf("draft%v.lamina", power))
-	w, err := weights.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, s := range f.Sections() {
-		data, err := f.Section(s.Name)
-		must(err)
-		if s.Name == weights.SectionTokenizer && tokenizer != nil {
-			data = tokenizer(data)
-		}
-		must(w.Section(s.Name, data))
-	}
-	for _, u := range f.Units() {
-		must(w.BeginUnit(u.Name))
-		for _, x := range f.Tensors()[u.First : u.First+u.Count] {
-			must(w.BeginTensor(x.TensorInfo))
-			for _, s := range x.Spans {
-				data := make([]byte, s.Len)
-				must(f.ReadSpan(data, s))
-				for i := 0; x.Codec == "f32" && i < len(data); i += 4 {
-					v := float64(math.Float32frombits(binary.LittleEndian.Uint32(data[i:])))
-					v = math.Copysign(math.Pow(math.Abs(v), power), v)
-					binary.LittleEndian.PutUint32(data[i:], math.Float32bits(float32(v)))
-				}
-				must(w.Span(data))
+	weightstest.Copy(t, f, path, weightstest.Edit{
+		Section: func(name string, data []byte) []byte {
+			if name == weights.SectionTokenizer && tokenizer != nil {
+				return tokenizer(data)
 			}
-		}
-	}
-	must(w.Commit())
+			return data
+		},
+		Span: func(x *weights.Tensor, _ int, data []byte) []byte {
+			for i := 0; x.Codec == "f32" && i < len(data); i += 4 {
+				v := float64(math.Float32frombits(binary.LittleEndian.Uint32(data[i:])))
+				v = math.Copysign(math.Pow(math.Abs(v), power), v)
+				binary.LittleEndian.PutUint32(data[i:], math.Float32bits(float32(v)))
+			}
+			return data
+		},
+	})
 	return path
 }
 

@@ -23,20 +23,8 @@ import (
 	"github.com/lamina-llm/lamina/pack"
 	"github.com/lamina-llm/lamina/runtime/plan"
 	"github.com/lamina-llm/lamina/weights"
+	"github.com/lamina-llm/lamina/weights/weightstest"
 )
-
-// spans reads all spans of a tensor.
-func spans(t testing.TB, f *weights.File, x *weights.Tensor) (out [][]byte) {
-	t.Helper()
-	for _, s := range x.Spans {
-		data := make([]byte, s.Len)
-		if err := f.ReadSpan(data, s); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, data)
-	}
-	return out
-}
 
 // matrixOf decodes a matrix from the front of spans and returns the rest.
 func matrixOf(t testing.TB, rows, cols int, spans [][]byte) (w []float32, rest [][]byte) {
@@ -64,7 +52,7 @@ func matrixOf(t testing.TB, rows, cols int, spans [][]byte) (w []float32, rest [
 // weightsOf returns a tensor in float32; factors are multiplied out.
 func weightsOf(t testing.TB, f *weights.File, x *weights.Tensor) []float32 {
 	t.Helper()
-	s := spans(t, f, x)
+	s := weightstest.Spans(t, f, x)
 	switch x.Codec {
 	case "f32":
 		w := make([]float32, len(s[0])/4)
@@ -113,42 +101,6 @@ func weightsOf(t testing.TB, f *weights.File, x *weights.Tensor) []float32 {
 		out = append(out, w...)
 	}
 	return out
-}
-
-// copyFile writes the .lamina file src again as dst, but for the tensors that
-// change writes itself.
-func copyFile(t testing.TB, src *weights.File, dst string, change func(w *weights.Writer, x *weights.Tensor) bool) {
-	t.Helper()
-	w, err := weights.Create(dst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Abort()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, s := range src.Sections() {
-		data, err := src.Section(s.Name)
-		check(err)
-		check(w.Section(s.Name, data))
-	}
-	for _, u := range src.Units() {
-		check(w.BeginUnit(u.Name))
-		for i := range u.Count {
-			x := &src.Tensors()[u.First+i]
-			if change(w, x) {
-				continue
-			}
-			check(w.BeginTensor(x.TensorInfo))
-			for _, data := range spans(t, src, x) {
-				check(w.Span(data))
-			}
-		}
-	}
-	check(w.Commit())
 }
 
 // partRows cuts an operator of a layer into its matrices.
@@ -343,14 +295,14 @@ func factoredModels(t *testing.T) map[string]string {
 	} {
 		made[c.name] = filepath.Join(dir, c.name+".lamina")
 		cfg, n := configOf(t, c.from), 0
-		copyFile(t, c.from, made[c.name], func(w *weights.Writer, x *weights.Tensor) bool {
+		weightstest.Copy(t, c.from, made[c.name], weightstest.Edit{Tensor: func(w *weights.Writer, x *weights.Tensor) bool {
 			if !c.which(x) {
 				return false
 			}
 			factorise(t, c.from, w, x, cfg, n)
 			n++
 			return true
-		})
+		}})
 	}
 	return made
 }
@@ -481,13 +433,13 @@ func TestFactoredRefuses(t *testing.T) {
 	c, dir := configOf(t, src), t.TempDir()
 	const tensor = "layers.3.out"
 	path := filepath.Join(dir, "good.lamina")
-	copyFile(t, src, path, func(w *weights.Writer, x *weights.Tensor) bool {
+	weightstest.Copy(t, src, path, weightstest.Edit{Tensor: func(w *weights.Writer, x *weights.Tensor) bool {
 		if x.Name != tensor {
 			return false
 		}
 		factorise(t, src, w, x, c, 2) // dense and a correction, in one input or two
 		return true
-	})
+	}})
 	good, err := weights.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -526,12 +478,12 @@ func TestFactoredRefuses(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			bad := filepath.Join(t.TempDir(), "bad.lamina")
-			copyFile(t, good, bad, func(w *weights.Writer, x *weights.Tensor) bool {
+			weightstest.Copy(t, good, bad, weightstest.Edit{Tensor: func(w *weights.Writer, x *weights.Tensor) bool {
 				if (what == "embedding") != (x.Name == "embed") || what != "embedding" && x.Name != tensor {
 					return false
 				}
 				info := x.TensorInfo
-				s := change(&info, spans(t, good, x))
+				s := change(&info, weightstest.Spans(t, good, x))
 				if err := w.BeginTensor(info); err != nil {
 					t.Fatal(err)
 				}
@@ -541,7 +493,7 @@ func TestFactoredRefuses(t *testing.T) {
 					}
 				}
 				return true
-			})
+			}})
 			m, err := engine.Open(context.Background(), bad, engine.Options{Context: 64, Parallel: 1, RAM: 1 << 30})
 			if err == nil {
 				defer m.Close()

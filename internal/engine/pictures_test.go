@@ -1,10 +1,8 @@
 package engine_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -15,6 +13,7 @@ import (
 	"github.com/lamina-llm/lamina/pack"
 	"github.com/lamina-llm/lamina/runtime/plan"
 	"github.com/lamina-llm/lamina/weights"
+	"github.com/lamina-llm/lamina/weights/weightstest"
 )
 
 // TestPictures runs a model coded as H.266 pictures in every regime, on one and
@@ -75,38 +74,11 @@ func spoil(t *testing.T, path string) string {
 	}
 	defer f.Close()
 	out := filepath.Join(t.TempDir(), "spoilt.lamina")
-	w, err := weights.Create(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	do := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
+	weightstest.Copy(t, f, out, weightstest.Edit{Span: func(x *weights.Tensor, i int, data []byte) []byte {
+		if x.Name == "layers.1.down" && i == 1 {
+			data[len(data)/2] ^= 4
 		}
-	}
-	for _, s := range f.Sections() {
-		b, err := f.Section(s.Name)
-		do(err)
-		do(w.Section(s.Name, b))
-	}
-	for _, u := range f.Units() {
-		do(w.BeginUnit(u.Name))
-		for _, k := range f.Tensors()[u.First : u.First+u.Count] {
-			do(w.BeginTensor(k.TensorInfo))
-			for i, s := range k.Spans {
-				b := bytes.Clone(data[s.Off : s.Off+int64(s.Len)])
-				if k.Name == "layers.1.down" && i == 1 {
-					b[len(b)/2] ^= 4
-				}
-				do(w.Span(b))
-			}
-		}
-	}
-	do(w.Commit())
+		return data
+	}})
 	return out
 }
