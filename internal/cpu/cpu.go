@@ -43,6 +43,7 @@ var (
 	best   = detect()
 	active atomic.Uint32
 	hasDot = cpuid.CPU.Supports(cpuid.ASIMDDP)
+	hasBF  = cpuid.CPU.Supports(cpuid.AVX512BF16)
 )
 
 func init() { active.Store(uint32(capped(best, os.Getenv("LAMINA_CPU")))) }
@@ -53,6 +54,10 @@ func Active() Tier { return Tier(active.Load()) }
 // HasDot reports whether the NEON tier may use the SDOT and UDOT
 // instructions (FEAT_DotProd).
 func HasDot() bool { return hasDot && Active() == NEON }
+
+// HasBF16 reports whether the AVX-512 tier may use the dot product of pairs in
+// bfloat16 (AVX512_BF16).
+func HasBF16() bool { return hasBF && Active() == AVX512 }
 
 // Tiers returns the tiers that this machine can run, Generic first.
 func Tiers() []Tier {

@@ -2,7 +2,8 @@
 // dot products, norms, activations, rotary embeddings, attention in whole
 // numbers, and the int8 matrix product of quantised weights.
 //
-// It does no I/O, takes no locks, allocates nothing and starts no goroutine.
+// It does no I/O, takes no locks, starts no goroutine and allocates nothing, except
+// for the operands of [MatMulPanels] when they are made.
 // All functions are pure in their operands and safe for concurrent use as long
 // as no two calls write the same memory. Operands belong to the caller; unless
 // a function says otherwise the destination must not overlap a source.
@@ -12,14 +13,14 @@
 // Every kernel exists as portable Go, which defines it, and in assembly for the
 // tiers of package cpu; [cpu.Active] picks one at each call. Where 512-bit vectors
 // gain nothing the AVX-512 tier shares the AVX2 kernel: it has its own for the
-// exponentials and the int8 products. Two kinds differ in what they promise:
+// exponentials, the int8 products and [MatMulPanels]. Two kinds differ in what they promise:
 //
 //   - Exact kernels give the same bits on every tier: all integer kernels, the
 //     F16 conversions, [QuantizeI8], [QuantizeI16], [MergeI32], [Sums], and the
 //     element-wise float kernels ([Add], [Axpy], [MulInto], [Scale], [RoPE]),
 //     which round each product before they add.
 //   - Reductions and exponentials ([Dot], [RMSNorm], [Softmax], [SwiGLU],
-//     [ExpInto], [SoftenI16], [QuantizeDotI16], [MatMulF32]) use fused
+//     [ExpInto], [SoftenI16], [QuantizeDotI16], [MatMulF32], [MatMulPanels]) use fused
 //     multiply-add and as many partial sums as the tier has lanes, so tiers agree
 //     only within rounding. On one tier the result is a function of the operand
 //     values and lengths alone: not of alignment, of the position in a batch, or

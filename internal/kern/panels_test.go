@@ -1,0 +1,148 @@
+package kern
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/lamina-llm/lamina/internal/cpu"
+	"github.com/lamina-llm/lamina/internal/cpu/cputest"
+)
+
+func TestMatMulPanels(t *testing.T) {
+	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+		for _, rows := range []int{1, 15, 64, 70, 145} {
+			for _, cols := range []int{0, 1, 31, 34, 193, 200} {
+				for _, n := range []int{0, 1, 6, 66} {
+					for _, coarse := range []bool{false, true} {
+						t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d/coarse=%v", rows, cols, n, coarse), func(t *testing.T) {
+							testMatMulPanels(t, rows, cols, n, coarse)
+						})
+					}
+				}
+			}
+		}
+	})
+}
+
+// rounded returns x as coarse products see it.
+func rounded(x []float32, coarse bool) []float32 {
+	y := append([]float32(nil), x...)
+	for i, v := range y {
+		if coarse && hasCoarse() {
+			y[i] = math.Float32frombits((math.Float32bits(v) + 0x8000) &^ 0xffff)
+		}
+	}
+	return y
+}
+
+// transposed returns w, of rows x cols, the other way round.
+func transposed(t *testing.T, w []float32, rows, cols int) []float32 {
+	u := guarded[float32](t, len(w), true)
+	for r := range rows {
+		for c := range cols {
+			u[c*rows+r] = w[r*cols+c]
+		}
+	}
+	return u
+}
+
+func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
+	r := rng(rows + cols)
+	atEnd := (rows+n)%2 == 0
+	w, x := normals(t, r, rows*cols, atEnd), normals(t, r, n*cols, atEnd)
+	var panels, turned, both Panels
+	panels.Reset(rows, cols, coarse)
+	turned.Reset(rows, cols, coarse)
+	wt := transposed(t, w, rows, cols)
+	for i := range panels.Len() {
+		panels.Pack(i, w, cols)
+		turned.PackTransposed(i, wt, rows)
+	}
+	var vectors Vectors
+	vectors.Reset(n, cols, coarse)
+	vectors.Pack(0, n, x, cols)
+	both.Reset(n, cols, coarse)
+	for i := range both.Len() {
+		both.Pack(i, x, cols)
+	}
+	other := both.Vectors()
+	start := normals(t, r, n*rows, true)
+	wr, xr := rounded(w, coarse), rounded(x, coarse)
+	for _, span := range [][2]int{{0, cols}, {0, cols / 2 &^ 1}, {cols / 4 &^ 1, cols}} {
+		c0, c1 := span[0], span[1]
+		for _, add := range []bool{false, true} {
+			dst := guarded[float32](t, n*rows, atEnd)
+			copy(dst, start)
+			again := append([]float32(nil), start...)
+			for i := range min(panels.Len(), n*panels.Len()) {
+				MatMulPanels(dst[i*PanelRows:], rows, &panels, i, &vectors, 0, n, c0, c1, add)
+				for tok := range n { // one by one, of other operands that are the same
+					MatMulPanels(again[tok*rows+i*PanelRows:], rows, &turned, i, &other, tok, tok+1, c0, c1, add)
+				}
+			}
+			for tok := range n {
+				for row := range rows {
+					want, mag := dot64(wr[row*cols+c0:row*cols+c1], xr[tok*cols+c0:tok*cols+c1])
+					i := tok*rows + row
+					if add {
+						want, mag = want+float64(start[i]), mag+math.Abs(float64(start[i]))
+					}
+					wantClose(t, fmt.Sprintf("row %d, token %d, columns %v, add %v", row, tok, span, add), dst[i], want, mag, c1-c0+1)
+					if again[i] != dst[i] {
+						t.Fatalf("row %d, token %d, columns %v, add %v: %x alone, %x in the batch", row, tok, span, add, again[i], dst[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkMatMulPanels(b *testing.B) {
+	const rows, cols, n = 640, 576, 512
+	for _, coarse := range []bool{false, true} {
+		b.Run(fmt.Sprintf("coarse=%v", coarse), func(b *testing.B) {
+			cputest.BenchEachTier(b, func(b *testing.B, _ cpu.Tier) {
+				var p Panels
+				var v Vectors
+				p.Reset(rows, cols, coarse)
+				v.Reset(n, cols, coarse)
+				w, dst := floats(rows*cols), make([]float32, n*rows)
+				for i := range p.Len() {
+					p.Pack(i, w, cols)
+				}
+				v.Pack(0, n, floats(n*cols), cols)
+				for b.Loop() {
+					for i := range p.Len() {
+						MatMulPanels(dst[i*PanelRows:], rows, &p, i, &v, 0, n, 0, cols, false)
+					}
+				}
+				b.ReportMetric(float64(rows*cols*n)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gmac/s")
+			})
+		})
+	}
+}
+
+// BenchmarkPanels puts a matrix into panels, as it stands and transposed.
+func BenchmarkPanels(b *testing.B) {
+	const rows, cols = 640, 576
+	for _, coarse := range []bool{false, true} {
+		b.Run(fmt.Sprintf("coarse=%v", coarse), func(b *testing.B) {
+			var p Panels
+			w := floats(rows * cols)
+			for name, pack := range map[string]func(i int){
+				"rows": func(i int) { p.Pack(i, w, cols) }, "transposed": func(i int) { p.PackTransposed(i, w, rows) },
+			} {
+				b.Run(name, func(b *testing.B) {
+					b.SetBytes(4 * rows * cols)
+					p.Reset(rows, cols, coarse)
+					for b.Loop() {
+						for i := range p.Len() {
+							pack(i)
+						}
+					}
+				})
+			}
+		})
+	}
+}
