@@ -88,16 +88,19 @@ func TestDeadlineLimits(t *testing.T) {
 	r.refuse(completions, `{"prompt":"x","timeout":1000000}`, 504, "-", "timeout")
 	r.refuse(completions, `{"prompt":"x"}`, 504, "-", "timeout")
 
+	brief := func(o *server.Options) { o.DefaultTimeout = 50 * time.Millisecond }
+	r = scripted(t, hang, brief)
+	r.refuse(completions, `{"prompt":"x"}`, 504, "-", "timeout")
+
 	slow := func(ctx context.Context, yield func(model.Event, error) bool) {
 		select {
 		case <-ctx.Done():
 			yield(model.Event{}, ctx.Err())
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond): // the default has long passed
 			yield(model.Event{Text: "at last", Finish: model.FinishStop, Usage: &model.Usage{}}, nil)
 		}
 	}
-	r = scripted(t, slow, func(o *server.Options) { o.DefaultTimeout = 50 * time.Millisecond })
-	r.refuse(completions, `{"prompt":"x"}`, 504, "-", "timeout")
+	r = scripted(t, slow, brief)
 	if a := r.ask(completions, `{"prompt":"x","timeout":1000000}`); a.Choices[0].Text != "at last" || a.Choices[0].StopReason != "" {
 		t.Errorf("%+v", a)
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 
@@ -153,31 +150,4 @@ func describeFrame(f *vvc.Frame) frameInfo {
 		chroma = "4:0:0"
 	}
 	return frameInfo{f.Width, f.Height, f.BitDepth, chroma, f.HashChecked}
-}
-
-// writeOutput lets fill write the file at path, which appears only when it is
-// whole, or standard output if path is "-".
-func writeOutput(a *app, path string, force bool, fill func(io.Writer) error) (err error) {
-	if path == "-" {
-		w := bufio.NewWriter(a.out)
-		return errors.Join(fill(w), w.Flush())
-	}
-	if _, err := os.Stat(path); err == nil && !force {
-		return fmt.Errorf("%s exists (give --force to replace it)", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".lamina-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = errors.Join(fill(w), w.Flush(), f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
