@@ -3,6 +3,7 @@ package archtest
 import (
 	"go/ast"
 	"go/token"
+	"os"
 	"strings"
 	"testing"
 )
@@ -58,6 +59,20 @@ func TestPackageComments(t *testing.T) {
 	for dir, n := range comments {
 		if n != 1 {
 			t.Errorf("%s has %d package comments, want 1", dir, n)
+		}
+	}
+}
+
+// docs/ARCHITECTURE.md says of every package what it is for.
+func TestArchitectureIsWhole(t *testing.T) {
+	text, err := os.ReadFile("../../docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := imports(product(t))
+	for dir := range own {
+		if !strings.Contains(string(text), "`"+dir+"`") {
+			t.Errorf("docs/ARCHITECTURE.md does not mention %s", dir)
 		}
 	}
 }

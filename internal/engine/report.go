@@ -22,8 +22,8 @@ type PlanReport struct {
 	Total     int64         `json:"total_bytes"` // once loaded
 	Peak      int64         `json:"peak_bytes"`  // while loading
 	Budget    int64         `json:"budget_bytes"`
-	Min       int64         `json:"min_budget_bytes"`      // with this context and batch; below it nothing works
-	Resident  int64         `json:"resident_budget_bytes"` // from here on nothing is streamed
+	Min       int64         `json:"min_budget_bytes"`      // with everything at its least; below it nothing works
+	Resident  int64         `json:"resident_budget_bytes"` // with this context and batch: from here on nothing is streamed
 	Unpacked  int64         `json:"unpacked_budget_bytes"` // from here on all is unpacked that can be
 	RSS       int64         `json:"resident_bytes"`        // of the process, now
 	Placement []plan.Placed `json:"placement"`             // every unit, in visiting order
