@@ -37,6 +37,7 @@ type Engine struct {
 	running []*job      // the loop's own
 	batch   []llama.Seq // the loop's own, reused
 	inBatch []*job
+	drawing drawing
 	spec    speculator
 }
 
@@ -52,6 +53,7 @@ func newEngine(m *Model, o Options) *Engine {
 	ctx, stop := context.WithCancel(context.Background())
 	e := &Engine{m: m, opt: o.withDefaults(), ctx: ctx, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), hist: newHistograms()}
 	e.stats.started = time.Now()
+	e.drawing.one = e.drawSeq
 	e.spec = speculator{mode: e.opt.Speculate, newDrafter: newLookup}
 	if m.second != nil {
 		e.spec.newDrafter = func(r model.Request) drafter { return newModelDrafter(ctx, m.second, r) }
@@ -308,13 +310,7 @@ func (e *Engine) step() {
 		tokens += len(e.batch[i].Tokens)
 		prompt += e.inBatch[i].chunk
 	}
-	err := e.m.Forward(e.ctx, e.batch, func(seq, tok int, logits []float32) error {
-		j := e.inBatch[seq]
-		if j.err == nil {
-			j.err = e.advance(j, tok, logits)
-		}
-		return nil
-	})
+	err := e.m.llama.ForwardRows(e.ctx, e.batch, e.drawRows)
 	took := time.Since(start)
 	e.stats.step(tokens, len(e.batch), took)
 	e.hist.sequences.Observe(float64(len(e.batch)))
@@ -350,41 +346,6 @@ func (e *Engine) step() {
 		}
 		return over
 	})
-}
-
-// advance handles one row of logits of a request.
-func (e *Engine) advance(j *job, tok int, logits []float32) error {
-	if j.chunk > 0 && j.req.PromptLogprobs {
-		at := j.fed + tok // position that these logits follow
-		if at == 0 {
-			e.deliver(j, j.out.prompt(nil, 0))
-		}
-		if at+1 < len(j.req.Prompt) {
-			info, err := sample.Logprobs(logits, j.req.Prompt[at+1], max(j.req.Logprobs, 0))
-			if err != nil {
-				return err
-			}
-			e.deliver(j, j.out.prompt(&info, at+1))
-			return nil
-		}
-	}
-	if j.req.MaxTokens == 0 || j.out.done || j.chunk == 0 && tok > j.right {
-		return nil // nothing is wanted, or the row follows a guess that was wrong
-	}
-	info, err := j.out.sampler.Next(logits, j.req.Logprobs)
-	if err != nil {
-		return err
-	}
-	if j.first.IsZero() {
-		j.first = time.Now()
-	}
-	e.stats.generated.Add(1)
-	j.fresh = append(j.fresh, info.ID)
-	if j.right < j.guesses && info.ID == j.feed[1+j.right] {
-		j.right++
-	}
-	e.deliver(j, j.out.token(info))
-	return nil
 }
 
 // deliver hands an event to the reader. compose made sure of the room.

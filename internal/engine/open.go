@@ -90,6 +90,7 @@ type Model struct {
 	store    *residency.Store[*bound] // nil for a float32 model
 	file     *loader.Model            // nil for a float32 model
 	llama    *llama.Model
+	pool     model.Pool
 	cache    *kv.Pool
 	second   *Model // drafts for this one; nil is none
 	meter    meter
@@ -256,6 +257,7 @@ func (m *Model) start(d *draft, w llama.Weights, pool model.Pool) error {
 	}
 	m.onClose(func() error { scratch.Free(); return nil })
 	o.Scratch = floats(scratch.Bytes())
+	m.pool = pool
 	m.llama, err = llama.New(d.cfg, w, pool, o)
 	return err
 }

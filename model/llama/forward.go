@@ -18,7 +18,22 @@ import (
 // On any error every cache is as long as before. An error that wraps
 // [model.ErrContextLength] or [model.ErrInvalid] is the caller's; others come
 // from the weights, from ctx or from emit.
-func (m *Model) Forward(ctx context.Context, batch []Seq, emit Emit) (err error) {
+func (m *Model) Forward(ctx context.Context, batch []Seq, emit Emit) error {
+	if emit == nil {
+		return m.ForwardRows(ctx, batch, nil)
+	}
+	return m.ForwardRows(ctx, batch, func(rows []Row) error {
+		for _, r := range rows {
+			if err := emit(r.Seq, r.Token, r.Logits); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// ForwardRows is Forward for a caller that wants the rows of logits together.
+func (m *Model) ForwardRows(ctx context.Context, batch []Seq, emit EmitRows) (err error) {
 	m.start = m.start[:0]
 	defer func() {
 		if err == nil {
@@ -148,7 +163,7 @@ func (m *Model) block(i int, l *Layer, n int) error {
 	if err := l.QKV.Apply(m.qkv, m.y[:width], n); err != nil {
 		return err
 	}
-	m.each(n, len(m.qkv), m.row.rotate)
+	m.each(n, rotateElements*len(m.qkv), m.row.rotate)
 	m.each(len(m.spans), m.attention, m.row.attend)
 	m.each(len(m.joints), m.slots*c.partWidth(), m.row.join)
 	if err := l.Out.Apply(m.y[:width], m.attended, n); err != nil {
@@ -169,7 +184,10 @@ const (
 	// fewer take the caller less time, some microseconds, than a wake-up.
 	leastElements = 1 << 14
 	// macsPerElement is what attention does in the time of one such element.
-	macsPerElement = 16
+	macsPerElement = 8
+	// rotateElements is how many such elements take as long as one that is
+	// rotated and put into the cache.
+	rotateElements = 4
 )
 
 // each runs f for i in [0, n), on the pool if enough elements are touched.
@@ -238,7 +256,7 @@ func (m *Model) store(worker int, cache *kv.Seq, pos, head int, key, value []flo
 
 // logits applies the last norm and the head to the rows that are wanted,
 // LogitRows at a time.
-func (m *Model) logits(ctx context.Context, emit Emit) error {
+func (m *Model) logits(ctx context.Context, emit EmitRows) error {
 	if len(m.wanted) == 0 {
 		return nil
 	}
@@ -266,10 +284,12 @@ func (m *Model) logits(ctx context.Context, emit Emit) error {
 		if err := head.Logits.Apply(out, m.y[:len(rows)*h], len(rows)); err != nil {
 			return fmt.Errorf("llama: head: %w", err)
 		}
+		m.rows = m.rows[:0]
 		for r, w := range rows {
-			if err := emit(w.seq, w.token, out[r*v:(r+1)*v]); err != nil {
-				return err
-			}
+			m.rows = append(m.rows, Row{Seq: w.seq, Token: w.token, Logits: out[r*v : (r+1)*v]})
+		}
+		if err := emit(m.rows); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -30,6 +30,17 @@ type Seq struct {
 // may be overwritten and are valid until Emit returns. An error ends Forward.
 type Emit func(seq, token int, logits []float32) error
 
+// Row is one row of logits, as [Emit] receives it.
+type Row struct {
+	Seq, Token int
+	Logits     []float32
+}
+
+// EmitRows receives rows of logits in the order of the batch, up to LogitRows at a
+// time, on the goroutine of Forward. The pool is free meanwhile: they may be looked
+// at by all its workers. Otherwise it is like [Emit].
+type EmitRows func(rows []Row) error
+
 // Options bounds the memory of a Model. The zero value works.
 type Options struct {
 	MaxBatchTokens int       // tokens of all sequences of a batch together; default 512
@@ -82,6 +93,7 @@ type Model struct {
 	at      []int32    // (n) positions
 	cache   []*kv.Seq  // (n)
 	wanted  []wanted   // rows of logits to compute
+	rows    []Row      // those just computed
 	spans   []span     // attention tasks, the same in every layer
 	joints  []joint    // what is merged after them
 	slots   int        // rows of parts in use
@@ -151,7 +163,7 @@ func New(c Config, w Weights, pool model.Pool, o Options) (*Model, error) {
 		x: take(n * c.Hidden), y: take(n * c.Hidden), cos: take(n * c.HeadDim / 2), sin: take(n * c.HeadDim / 2),
 		work: take(int(workElements(c, o))), parts: take(int(partElements(c, o))),
 		ids: make([]int32, 0, n), at: make([]int32, 0, n), cache: make([]*kv.Seq, 0, n),
-		wanted: make([]wanted, 0, n), workers: attenders(c, pool),
+		wanted: make([]wanted, 0, n), rows: make([]Row, 0, o.LogitRows), workers: attenders(c, pool),
 	}
 	// Bound once: a method value made at each call would be an allocation.
 	m.row.angles, m.row.norm, m.row.addNorm = m.anglesRow, m.normRow, m.addNormRow

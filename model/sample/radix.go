@@ -25,25 +25,45 @@ const (
 	mass                  // its probability: top-p
 )
 
-// keep sets to zero all but the largest elements of probs: as few as have a
-// total of at least target. Elements of probs are in [0, 1]; of equal
-// ones the first are kept. Zeros count for nothing.
-func (r *radix) keep(probs []float32, target float64, by measure) {
-	above, prefix, equal := 0.0, uint32(0), int32(0)
+// keep sets to zero all but the largest probabilities: as few as have a total of
+// at least target. Of equal ones the first are kept.
+func (r *radix) keep(p blocks, target float64, by measure) {
+	threshold, equal := r.threshold(p, target, by)
+	for i := range p.len() {
+		probs := p.at(i)
+		for j, v := range probs {
+			switch {
+			case v > threshold:
+			case v == threshold && equal > 0:
+				equal--
+			default:
+				probs[j] = 0
+			}
+		}
+	}
+}
+
+// threshold returns the smallest of the largest probabilities, as few as have a
+// total of at least target, and how many that are equal to it are among them.
+// Zeros count for nothing.
+func (r *radix) threshold(p blocks, target float64, by measure) (threshold float32, equal int32) {
+	above, prefix := 0.0, uint32(0)
 	for shift := 2 * digitBits; shift >= 0; shift -= digitBits {
 		clear(r.counts[:])
 		clear(r.totals[:])
-		for _, v := range probs {
-			b := math.Float32bits(v)
-			if b>>(shift+digitBits) != prefix || b == 0 {
-				continue
-			}
-			i := b >> shift % digits
-			r.counts[i]++
-			if by == mass {
-				r.totals[i] += float64(v)
-			} else {
-				r.totals[i]++
+		for i := range p.len() {
+			for _, v := range p.at(i) {
+				b := math.Float32bits(v)
+				if b>>(shift+digitBits) != prefix || b == 0 {
+					continue
+				}
+				i := b >> shift % digits
+				r.counts[i]++
+				if by == mass {
+					r.totals[i] += float64(v)
+				} else {
+					r.totals[i]++
+				}
 			}
 		}
 		i := digits - 1
@@ -52,8 +72,7 @@ func (r *radix) keep(probs []float32, target float64, by measure) {
 		}
 		prefix, equal = prefix<<digitBits|uint32(i), r.counts[i]
 	}
-	// All above the threshold stay, and as many of its equals as are needed.
-	threshold := math.Float32frombits(prefix)
+	threshold = math.Float32frombits(prefix)
 	each := 1.0
 	if by == mass {
 		each = float64(threshold)
@@ -61,13 +80,5 @@ func (r *radix) keep(probs []float32, target float64, by measure) {
 	if need := math.Ceil((target - above) / each); need < float64(equal) {
 		equal = int32(need)
 	}
-	for i, v := range probs {
-		switch {
-		case v > threshold:
-		case v == threshold && equal > 0:
-			equal--
-		default:
-			probs[i] = 0
-		}
-	}
+	return threshold, equal
 }

@@ -36,6 +36,7 @@ type Sampler struct {
 	raw    []float32            // logits as they came; only if log-probabilities are asked for
 	radix  radix
 	sums   []float64 // of the blocks of probabilities
+	maxima []float32 // of the blocks
 }
 
 // occurrence counts one token of the request.
@@ -138,42 +139,44 @@ func (s *Sampler) draw(logits []float32) (int32, error) {
 	if err != nil {
 		return 0, err
 	}
-	p := &s.params
-	if p.Temperature < minTemperature {
+	if s.params.Temperature < minTemperature {
 		return int32(best), nil
 	}
-	if p.Temperature != 1 {
-		inverse := 1 / p.Temperature
-		for i, l := range logits {
-			logits[i] = (l - top) * inverse
-		}
-		top = 0
-	}
-	kern.ExpInto(logits, logits, top)
+	s.exponentials(logits, top)
 	logits[best] = 1 // exactly: the likeliest survives every cut
 	s.truncate(logits)
 	return int32(s.pick(logits)), nil
 }
 
-// sumBlock is how many probabilities pick adds up before it looks among them.
-const sumBlock = 256
+// exponentials turns logits, of which top is the largest, into probabilities
+// relative to the likeliest, and adds up each block of them.
+func (s *Sampler) exponentials(logits []float32, top float32) {
+	inverse := 1 / s.params.Temperature
+	var minus [block]float32
+	if inverse != 1 {
+		for i := range minus {
+			minus[i] = -top
+		}
+		top = 0
+	}
+	s.sums = s.sums[:0]
+	for b := range slices.Chunk(logits, block) {
+		if inverse != 1 {
+			kern.Add(b, minus[:])
+			kern.Scale(b, inverse)
+		}
+		s.sums = append(s.sums, float64(kern.ExpInto(b, b, top)))
+	}
+}
 
 // pick draws an index in proportion to probs, of which one at least is not 0.
 func (s *Sampler) pick(probs []float32) int {
-	s.sums = s.sums[:0]
-	total := 0.0
-	for rest := probs; len(rest) > 0; {
-		n := min(sumBlock, len(rest))
-		sum := massOf(rest[:n])
-		s.sums, rest = append(s.sums, sum), rest[n:]
-		total += sum
-	}
-	u, at, before, sum := s.uniform()*total, 0, 0.0, 0.0
+	u, at, before, sum := s.uniform()*blocks{probs, s.sums}.total(), 0, 0.0, 0.0
 	for b, v := range s.sums {
 		if v == 0 {
 			continue
 		}
-		at, before = b*sumBlock, sum
+		at, before = b*block, sum
 		if sum += v; sum > u {
 			break
 		}
@@ -241,41 +244,52 @@ func (s *Sampler) remember(id int32) {
 // The largest of probs is 1; they need not add up to anything.
 func (s *Sampler) truncate(probs []float32) {
 	p := &s.params
-	if p.TopK > 0 && p.TopK < len(probs) {
-		s.radix.keep(probs, float64(p.TopK), tokens)
+	all := blocks{probs, s.sums}
+	if k := p.TopK; k > 0 && k < len(probs) {
+		s.findMaxima(all)
+		least, _ := s.radix.threshold(blocks{probs: s.maxima}, float64(k), tokens)
+		all.fewer(s.maxima, least)
+		s.radix.keep(all, float64(k), tokens)
+		all.addUp()
 	}
 	if p.TopP < 1 {
-		s.radix.keep(probs, float64(p.TopP)*massOf(probs), mass)
+		target := float64(p.TopP) * all.total()
+		s.findMaxima(all)
+		all.fewer(s.maxima, all.floor(s.maxima, target))
+		s.radix.keep(all, target, mass)
+		all.addUp()
 	}
 	if p.MinP > 0 {
-		for i, v := range probs {
-			if v < p.MinP {
-				probs[i] = 0
+		s.findMaxima(all)
+		all.fewer(s.maxima, p.MinP)
+		for i := range all.len() {
+			b := all.at(i)
+			for j, v := range b {
+				if v < p.MinP {
+					b[j] = 0
+				}
 			}
 		}
+		all.addUp()
 	}
 }
 
-// massOf returns the sum of probs, in four parts that do not wait for each other.
-func massOf(probs []float32) float64 {
-	var a, b, c, d float64
-	for ; len(probs) >= 4; probs = probs[4:] {
-		a += float64(probs[0])
-		b += float64(probs[1])
-		c += float64(probs[2])
-		d += float64(probs[3])
+// findMaxima finds the largest probability of every block.
+func (s *Sampler) findMaxima(p blocks) {
+	s.maxima = s.maxima[:0]
+	for i := range p.len() {
+		s.maxima = append(s.maxima, max(0, kern.Max(p.at(i))))
 	}
-	for _, v := range probs {
-		a += float64(v)
-	}
-	return (a + b) + (c + d)
 }
 
 // maximum returns the first largest logit, or an error if no softmax exists.
 func maximum(logits []float32) (int, float32, error) {
-	for i, l := range logits {
-		if !(l <= math.MaxFloat32) { // NaN too
-			return 0, 0, fmt.Errorf("sample: logit %d is %v", i, l)
+	// A finite sum of squares has no NaN and no infinity in it.
+	if squares := kern.Dot(logits, logits); !(squares <= math.MaxFloat32) {
+		for i, l := range logits {
+			if !(l <= math.MaxFloat32) { // NaN too
+				return 0, 0, fmt.Errorf("sample: logit %d is %v", i, l)
+			}
 		}
 	}
 	best, top := kern.MaxIndex(logits)

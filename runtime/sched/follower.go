@@ -1,17 +1,14 @@
 package sched
 
-import (
-	"runtime"
-	"time"
-)
+import "time"
 
 // A follower that found no work goes on looking for between leastSpin and
-// mostSpin, yields a few times and then sleeps. The gaps within a token are as
-// long as the last part of a loop that somebody else runs, up to some 100 us.
+// mostSpin, letting others have the processor now and then, and then sleeps. The gaps
+// within a token are as long as the last part of a loop that somebody else runs, up
+// to some 100 us.
 const (
 	leastSpin = 2 * time.Microsecond
 	mostSpin  = 200 * time.Microsecond
-	yields    = 4
 	looks     = 16 // between two glances at the clock; a look takes 0.05 to 0.2 us
 )
 
@@ -72,16 +69,10 @@ func (p *Pool) await(last uint64, spin time.Duration) (loop uint64, ok bool) {
 			pause(4)
 		}
 		if time.Since(begun) >= spin {
-			break
+			return 0, false
 		}
+		yield()
 	}
-	for range yields {
-		runtime.Gosched()
-		if loop, ok = p.tryJoin(last); ok {
-			return loop, true
-		}
-	}
-	return 0, false
 }
 
 // sleep blocks until there is a new loop, which it joins, or the pool stops.

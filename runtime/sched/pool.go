@@ -179,7 +179,7 @@ func (p *Pool) join() {
 		if i < 200 {
 			pause(4)
 		} else {
-			runtime.Gosched()
+			yield()
 		}
 	}
 	for {
