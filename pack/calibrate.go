@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -30,6 +31,14 @@ const (
 	window         = 512     // tokens that see one another
 	maxGrams       = 1 << 30 // bytes of statistics that are held
 	maxHeld        = 1 << 28 // bytes of a float32 model that are held; a larger one is streamed
+	maxStates      = 5 << 25 // bytes of the states of windows that run together
+
+	// Gradients are taken of the first tokens of a text, and behind them of every
+	// so many-th batch of windows: what errors cost is known well enough then, and
+	// the way back is more than half of the work. The other tokens weigh what those
+	// have weighed in the mean.
+	allGradients   = 16384
+	gradientsEvery = 4
 
 	// gammaShare is how much of a token's weight in a Gram matrix is its own: the
 	// gradient of one drawn token says little, so the rest is the window's mean.
@@ -48,7 +57,7 @@ func (p *packer) calibrate(ctx context.Context) error {
 	}
 	span := min(window, c.MaxContext)
 	pool := workers(p.opt.Workers)
-	w, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld)
+	w, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld, pool)
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
@@ -56,16 +65,24 @@ func (p *packer) calibrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pack: calibrate: %w", err)
 	}
+	m.Coarse = true
 	if p.opt.Drift {
 		p.gamma = make([][fisher.Kinds][]float32, c.Layers)
 	}
+	batch := max(1, int(maxStates/fisher.WindowBytes(c, span))) * span
 	for pass, part := range parts {
-		s := newStatistics(c, pool, span, part)
+		s := newStatistics(c, pool, part)
 		s.kept = p.gamma
-		for first := 0; first < len(cal.Tokens); first += span {
-			ids := cal.Tokens[first:min(first+span, len(cal.Tokens))]
-			s.window(first, len(ids))
-			if err := m.RunTo(ctx, part.lowest, ids, s.loss, s); err != nil {
+		for first := 0; first < len(cal.Tokens); first += batch {
+			ids := cal.Tokens[first:min(first+batch, len(cal.Tokens))]
+			windows := slices.Collect(slices.Chunk(ids, span))
+			if first < allGradients || first/batch%gradientsEvery == 0 {
+				s.begin(first, windows)
+				err = m.RunAll(ctx, part.lowest, windows, s.loss, s)
+			} else {
+				err = m.Observe(ctx, windows, s)
+			}
+			if err != nil {
 				return fmt.Errorf("pack: calibrate: %w", err)
 			}
 			p.opt.Progress(Progress{"calibrate", cal.Name, int64(pass*len(cal.Tokens) + first + len(ids)), int64(len(parts) * len(cal.Tokens))})
@@ -82,16 +99,18 @@ func (p *packer) calibrate(ctx context.Context) error {
 type statistics struct {
 	config  llama.Config
 	pool    model.Pool
-	scratch []float32
+	columns columns
 	scaled  []float32
+	square  [][]float32              // per worker, of some gradients
 	linear  [][fisher.Kinds]*moments // nil where others are asked for
 	head    *moments                 // inputs of the head; nil likewise
 	embed   *moments                 // gradients of embedding rows; nil likewise
 	often   []float64                // per token, its expected number
 	unsure  []float64                // per token, the variance of that
-	first   int                      // token of the text that the window starts at
-	gamma   []float32                // per token of the window, what errors of its logits cost
-	tokens  float64
+	first   int                      // token of the text that the windows start at
+	gamma   []float32                // per token of the windows, what errors of its logits cost
+	heads   int                      // tokens of the windows whose inputs of the head are there
+	tokens  float64                  // that gradients were taken of
 
 	kept [][fisher.Kinds][]float32 // what the first tokens weighed; nil keeps nothing
 }
@@ -100,15 +119,21 @@ type statistics struct {
 type moments struct {
 	gram   *triangle // inputs, weighted by what errors of their outputs cost
 	weight float64   // sum of these weights
+	graded float64   // sum of the weights of tokens with gradients
 	cost   []float64 // per output, sum of squared gradients
 }
 
-func newStatistics(c llama.Config, pool model.Pool, span int, part *group) *statistics {
-	width := max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim)
+// some is how many gradients, or words, are summed in float32 before their sums are.
+const some = 512
+
+func newStatistics(c llama.Config, pool model.Pool, part *group) *statistics {
 	s := &statistics{
-		config: c, pool: pool, scratch: make([]float32, span*width), scaled: make([]float32, span*width),
+		config: c, pool: pool, columns: columns{coarse: true},
 		linear: make([][fisher.Kinds]*moments, c.Layers),
-		often:  make([]float64, c.Vocab), unsure: make([]float64, c.Vocab), gamma: make([]float32, span),
+		often:  make([]float64, c.Vocab), unsure: make([]float64, c.Vocab),
+	}
+	for range pool.Workers() {
+		s.square = append(s.square, make([]float32, 3*some))
 	}
 	for i := range s.linear {
 		for k, d := range [fisher.Kinds][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}} {
@@ -123,31 +148,57 @@ func newStatistics(c llama.Config, pool model.Pool, span int, part *group) *stat
 	return s
 }
 
-// window starts a window of n tokens.
-func (s *statistics) window(first, n int) {
-	s.first = first
+// begin starts windows with gradients, the first of which begins with a token of the text.
+func (s *statistics) begin(first int, windows [][]int32) {
+	n := 0
+	for _, ids := range windows {
+		n += len(ids)
+	}
+	s.first, s.heads = first, 0
+	s.gamma = slices.Grow(s.gamma[:0], n)[:n]
 	s.tokens += float64(n)
 }
 
-// loss is that of a token drawn from the model's own prediction.
-func (s *statistics) loss(t int, logits []float32) {
-	kern.Softmax(logits)
-	u := uniform(uint64(s.first + t))
-	drawn, square := -1, 0.0
-	for v, p := range logits {
-		x := float64(p)
-		s.often[v] += x
-		s.unsure[v] += x * (1 - x)
-		square += x * x
-		if u -= x; u < 0 && drawn < 0 {
-			drawn = v
+// loss is that of tokens drawn from the model's own predictions.
+func (s *statistics) loss(t, n int, logits []float32) {
+	vocab := s.config.Vocab
+	drawn := make([]int, n)
+	s.pool.For(n, func(_, i int) {
+		row := logits[i*vocab : (i+1)*vocab]
+		kern.Softmax(row)
+		s.gamma[t+i] = max(0, 1-kern.Dot(row, row)) // rounding can take it below
+		drawn[i] = draw(row, uniform(uint64(s.first+t+i)))
+	})
+	s.pool.For((vocab+some-1)/some, func(worker, b int) {
+		v0, v1 := b*some, min((b+1)*some, vocab)
+		k := v1 - v0
+		square, often, power := s.square[worker][:k], s.square[worker][some:some+k], s.square[worker][2*some:2*some+k]
+		clear(often)
+		clear(power)
+		for i := range n {
+			p := logits[i*vocab+v0 : i*vocab+v1]
+			kern.Add(often, p)
+			kern.MulInto(square, p, p)
+			kern.Add(power, square)
+		}
+		for v := range k {
+			s.often[v0+v] += float64(often[v])
+			s.unsure[v0+v] += max(0, float64(often[v])-float64(power[v]))
+		}
+	})
+	for i, v := range drawn {
+		logits[i*vocab+v]--
+	}
+}
+
+// draw returns where the sum of p, from the start, exceeds u; 0 if nowhere.
+func draw(p []float32, u float64) int {
+	for v, x := range p {
+		if u -= float64(x); u < 0 {
+			return v
 		}
 	}
-	if drawn < 0 {
-		drawn = 0
-	}
-	s.gamma[t] = float32(max(0, 1-square)) // rounding can take it below
-	logits[drawn]--
+	return 0
 }
 
 // uniform returns the i-th number in [0, 1) of a fixed sequence (SplitMix64).
@@ -164,46 +215,72 @@ func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {
 	if m == nil {
 		return
 	}
-	rows := len(dy) / n
 	gamma := make([]float32, n)
-	mean := float32(0)
-	for t := range n {
-		g := dy[t*rows : (t+1)*rows]
-		sum := float32(0)
-		for r, v := range g {
-			m.cost[r] += float64(v * v)
-			sum += v * v
+	if dy != nil {
+		s.weigh(m, gamma, dy, n)
+	} else {
+		for t := range gamma {
+			gamma[t] = float32(m.graded / s.tokens)
 		}
-		gamma[t] = sum
-		mean += sum / float32(n)
 	}
-	for t := range gamma {
-		gamma[t] = gammaShare*gamma[t] + (1-gammaShare)*mean
-	}
-	if s.kept != nil && s.first < driftTokens {
+	if s.kept != nil && len(s.kept[layer][kind]) < driftTokens {
 		s.kept[layer][kind] = append(s.kept[layer][kind], gamma...)
 	}
 	s.add(m, x, gamma, n)
 }
 
+// weigh sets gamma to what tokens weigh by their gradients, and adds those up.
+func (s *statistics) weigh(m *moments, gamma, dy []float32, n int) {
+	rows := len(dy) / n
+	s.pool.For(n, func(_, t int) {
+		g := dy[t*rows : (t+1)*rows]
+		gamma[t] = kern.Dot(g, g)
+	})
+	s.pool.For((rows+some-1)/some, func(worker, b int) {
+		r0, r1 := b*some, min((b+1)*some, rows)
+		square, sum := s.square[worker][:r1-r0], s.square[worker][some:some+r1-r0]
+		clear(sum)
+		for t := range n {
+			g := dy[t*rows+r0 : t*rows+r1]
+			kern.MulInto(square, g, g)
+			kern.Add(sum, square)
+		}
+		for r, v := range sum {
+			m.cost[r0+r] += float64(v)
+		}
+	})
+	sum := 0.0
+	for _, g := range gamma {
+		sum += float64(g)
+	}
+	m.graded += sum
+	mean := float32(sum / float64(n))
+	for t := range gamma {
+		gamma[t] = gammaShare*gamma[t] + (1-gammaShare)*mean
+	}
+}
+
 // add adds the inputs x with weights.
 func (s *statistics) add(m *moments, x, weight []float32, n int) {
 	cols := len(x) / n
-	for t := range n {
-		k := float32(math.Sqrt(float64(weight[t])))
-		for j, v := range x[t*cols : (t+1)*cols] {
-			s.scaled[t*cols+j] = v * k
-		}
-		m.weight += float64(weight[t])
+	s.scaled = slices.Grow(s.scaled[:0], n*cols)[:n*cols]
+	s.pool.For(n, func(_, t int) {
+		row := s.scaled[t*cols : (t+1)*cols]
+		copy(row, x[t*cols:])
+		kern.Scale(row, float32(math.Sqrt(float64(weight[t]))))
+	})
+	for _, w := range weight[:n] {
+		m.weight += float64(w)
 	}
-	m.gram.add(s.scaled[:n*cols], n, s.pool, s.scratch)
+	m.gram.add(s.scaled, n, s.pool, &s.columns)
 }
 
 // Head implements fisher.Sink.
 func (s *statistics) Head(x, _ []float32, n int) {
 	if s.head != nil {
-		s.add(s.head, x, s.gamma, n)
+		s.add(s.head, x, s.gamma[s.heads:], n)
 	}
+	s.heads += n
 }
 
 // Embedding implements fisher.Sink.
@@ -212,7 +289,7 @@ func (s *statistics) Embedding(_ []int32, dx []float32) {
 		return
 	}
 	n := len(dx) / s.config.Hidden
-	s.embed.gram.add(dx, n, s.pool, s.scratch)
+	s.embed.gram.add(dx, n, s.pool, &s.columns)
 	s.embed.weight += float64(n)
 }
 

@@ -39,7 +39,7 @@ type drift struct {
 
 func (p *packer) newDrift() (*drift, error) {
 	c := p.cfg
-	src, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld)
+	src, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld, workers(p.opt.Workers))
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +172,7 @@ type regression struct {
 	gram       *triangle // of the inputs
 	cross      []float32 // outputs times inputs, rows x cols
 	weight     float64
+	in, out    columns // of the part at hand
 }
 
 func newRegression(rows, cols int, pool workers) *regression {
@@ -180,26 +181,22 @@ func newRegression(rows, cols int, pool workers) *regression {
 
 // add takes n inputs and outputs with weights. Outputs are overwritten.
 func (r *regression) add(in, out, weight []float32, n int) {
-	scaled, turned, outs := make([]float32, n*r.cols), make([]float32, n*r.cols), make([]float32, n*r.rows)
+	scaled := make([]float32, n*r.cols)
 	for t, w := range weight {
 		r.weight += float64(w)
 		root := float32(math.Sqrt(float64(w)))
 		kern.Axpy(scaled[t*r.cols:(t+1)*r.cols], root, in[t*r.cols:(t+1)*r.cols])
 		kern.Scale(out[t*r.rows:(t+1)*r.rows], root)
 	}
-	r.gram.add(scaled, n, r.pool, turned) // which leaves the inputs transposed there
+	r.gram.add(scaled, n, r.pool, &r.in)
+	r.out.take(out, n, r.rows, r.pool)
+	outs := r.out.Vectors()
 	const w = tile.Lanes
 	r.pool.For((r.rows+w-1)/w, func(_, i int) {
-		r0 := i * w
-		k := min(w, r.rows-r0)
-		for j := range k {
-			for t := range n {
-				outs[(r0+j)*n+t] = out[t*r.rows+r0+j]
-			}
+		r0, r1 := i*w, min((i+1)*w, r.rows)
+		for j := range r.in.Len() {
+			kern.MatMulPanels(r.cross[r0*r.cols+j*w:], r.cols, &r.in.Panels, j, &outs, r0, r1, 0, n, true)
 		}
-		part := make([]float32, k*r.cols)
-		kern.MatMulF32(part, turned, outs[r0*n:], r.cols, n, k)
-		kern.Add(r.cross[r0*r.cols:(r0+k)*r.cols], part)
 	})
 }
 

@@ -168,7 +168,7 @@ func TestFactored(t *testing.T) {
 			t.Errorf("%v: relative error %.4f", mode, e)
 		}
 		f.gram = newTriangle(f.Cols)
-		f.gram.add(x, len(x)/f.Cols, model.Serial{}, make([]float32, len(x)))
+		f.gram.add(x, len(x)/f.Cols, model.Serial{}, new(columns))
 		fed, err := f.code(context.Background())
 		if err != nil {
 			t.Fatal(err)

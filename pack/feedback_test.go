@@ -38,7 +38,7 @@ func gramOf(x []float32, n, width int) *triangle {
 	g := newTriangle(width)
 	for at := 0; at < n; at += 100 {
 		part := min(100, n-at)
-		g.add(x[at*width:(at+part)*width], part, workers(2), make([]float32, 100*width))
+		g.add(x[at*width:(at+part)*width], part, workers(2), new(columns))
 	}
 	return g
 }

@@ -1,9 +1,11 @@
 package pack
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/fisher"
 )
@@ -12,6 +14,7 @@ import (
 // layer by layer.
 type floats struct {
 	src    *source.Source
+	pool   model.Pool
 	config llama.Config
 	layers []*fisher.Layer // nil when streaming
 	buffer *fisher.Layer   // one layer, when streaming
@@ -21,9 +24,9 @@ type floats struct {
 	head   []float32
 }
 
-func newFloats(src *source.Source, hold bool) (*floats, error) {
+func newFloats(src *source.Source, hold bool, pool model.Pool) (*floats, error) {
 	c := src.Config()
-	f := &floats{src: src, config: c, row: make([]float32, c.Hidden), norm: make([]float32, c.Hidden), head: make([]float32, c.Vocab*c.Hidden)}
+	f := &floats{src: src, pool: pool, config: c, row: make([]float32, c.Hidden), norm: make([]float32, c.Hidden), head: make([]float32, c.Vocab*c.Hidden)}
 	if err := src.ReadRows("model.norm.weight", 0, 1, f.norm); err != nil {
 		return nil, err
 	}
@@ -31,7 +34,7 @@ func newFloats(src *source.Source, hold bool) (*floats, error) {
 	if c.Tied {
 		name = "model.embed_tokens.weight"
 	}
-	if err := src.ReadRows(name, 0, c.Vocab, f.head); err != nil {
+	if err := f.load(part{name, c.Vocab, f.head}); err != nil {
 		return nil, err
 	}
 	if c.Tied {
@@ -63,22 +66,47 @@ func newLayer(c llama.Config) *fisher.Layer {
 func (f *floats) read(l *fisher.Layer, i int) error {
 	c, prefix := &f.config, fmt.Sprintf("model.layers.%d.", i)
 	h, q, k, inner := c.Hidden, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.Intermediate
-	var err error
-	load := func(dst []float32, name string, rows int) {
-		if err == nil {
-			err = f.src.ReadRows(prefix+name+".weight", 0, rows, dst)
+	of := func(name string, rows int, dst []float32) part { return part{prefix + name + ".weight", rows, dst} }
+	return f.load(
+		of("input_layernorm", 1, l.AttnNorm),
+		of("self_attn.q_proj", q, l.QKV[:q*h]),
+		of("self_attn.k_proj", k, l.QKV[q*h:(q+k)*h]),
+		of("self_attn.v_proj", k, l.QKV[(q+k)*h:]),
+		of("self_attn.o_proj", h, l.Out),
+		of("post_attention_layernorm", 1, l.FFNNorm),
+		of("mlp.gate_proj", inner, l.GateUp[:inner*h]),
+		of("mlp.up_proj", inner, l.GateUp[inner*h:]),
+		of("mlp.down_proj", h, l.Down),
+	)
+}
+
+// part is a tensor of the source and where it goes.
+type part struct {
+	name string
+	rows int
+	dst  []float32
+}
+
+// load reads tensors, some rows a task.
+func (f *floats) load(parts ...part) error {
+	const some = 128
+	type task struct {
+		part
+		row0 int
+	}
+	var tasks []task
+	for _, p := range parts {
+		for r := 0; r < p.rows; r += some {
+			tasks = append(tasks, task{p, r})
 		}
 	}
-	load(l.AttnNorm, "input_layernorm", 1)
-	load(l.QKV[:q*h], "self_attn.q_proj", q)
-	load(l.QKV[q*h:(q+k)*h], "self_attn.k_proj", k)
-	load(l.QKV[(q+k)*h:], "self_attn.v_proj", k)
-	load(l.Out, "self_attn.o_proj", h)
-	load(l.FFNNorm, "post_attention_layernorm", 1)
-	load(l.GateUp[:inner*h], "mlp.gate_proj", inner)
-	load(l.GateUp[inner*h:], "mlp.up_proj", inner)
-	load(l.Down, "mlp.down_proj", h)
-	return err
+	errs := make([]error, len(tasks))
+	f.pool.For(len(tasks), func(_, i int) {
+		t := tasks[i]
+		cols, n := len(t.dst)/t.rows, min(some, t.rows-t.row0)
+		errs[i] = f.src.ReadRows(t.name, t.row0, n, t.dst[t.row0*cols:(t.row0+n)*cols])
+	})
+	return errors.Join(errs...)
 }
 
 // Embedding implements fisher.Weights.

@@ -89,30 +89,32 @@ func (g *triangle) trace() (sum float64) {
 	return sum
 }
 
-// add adds X^T X for the n rows of x. scratch holds n columns.
-func (g *triangle) add(x []float32, n int, pool model.Pool, scratch []float32) {
-	// Columns of x side by side in memory: products run along the tokens.
-	xt := scratch[:n*g.n]
-	const block = 16
-	pool.For((g.n+block-1)/block, func(_, b int) {
-		for t := range n {
-			for j := b * block; j < min((b+1)*block, g.n); j++ {
-				xt[j*n+t] = x[t*g.n+j]
-			}
-		}
-	})
+// columns are inputs of a Gram matrix column by column, in memory that is used
+// again: products run along the tokens.
+type columns struct {
+	kern.Panels
+	coarse bool // numbers of 8 bits are good enough
+}
+
+// take takes the n rows of x, which are cols numbers wide.
+func (c *columns) take(x []float32, n, cols int, pool model.Pool) {
+	c.Reset(cols, n, c.coarse)
+	pool.For(c.Len(), func(_, i int) { c.PackTransposed(i, x, cols) })
+}
+
+// add adds X^T X for the n rows of x, which c takes.
+func (g *triangle) add(x []float32, n int, pool model.Pool, c *columns) {
+	c.take(x, n, g.n, pool)
+	own := c.Vectors()
 	pool.For(len(g.left), func(_, i int) {
 		t := len(g.left) - 1 - i // the longest first
 		h, b := g.height(t), t*tile.Lanes
-		var part [tile.Lanes * tile.Lanes]float32
-		own := xt[b*n : (b+h)*n]
 		for u := range t {
-			kern.MatMulF32(part[:tile.Lanes*h], xt[u*tile.Lanes*n:], own, tile.Lanes, n, h)
-			for r := range h {
-				kern.Add(g.left[t][r*b+u*tile.Lanes:][:tile.Lanes], part[r*tile.Lanes:][:tile.Lanes])
-			}
+			kern.MatMulPanels(g.left[t][u*tile.Lanes:], b, &c.Panels, u, &own, b, b+h, 0, n, true)
 		}
-		kern.MatMulF32(part[:h*h], own, own, h, n, h)
-		kern.Add(g.diag[t], part[:h*h])
+		kern.MatMulPanels(g.diag[t], h, &c.Panels, t, &own, b, b+h, 0, n, true)
 	})
 }
+
+// A panel is as high as a row tile.
+const _ = uint(tile.Lanes-kern.PanelRows) + uint(kern.PanelRows-tile.Lanes)

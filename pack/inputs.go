@@ -20,7 +20,6 @@ func (p *packer) observeInputs(ctx context.Context) error {
 	}
 	span := min(window, c.MaxContext)
 	r := &recording{pool: workers(p.opt.Workers), grams: make([][4]*triangle, c.Layers)}
-	r.scratch = make([]float32, span*max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim))
 	var err error
 	if r.FloatWeights, err = llama.NewFloatWeights(ctx, c, p.src.ReadRows, r.pool, llama.FloatBytes(c, false) > maxHeld); err != nil {
 		return fmt.Errorf("pack: inputs: %w", err)
@@ -60,7 +59,7 @@ type recording struct {
 	*llama.FloatWeights
 	pool    model.Pool
 	grams   [][4]*triangle // by layer: qkv, out, gate_up, down
-	scratch []float32
+	columns columns
 }
 
 // Acquire returns layer i with operators that record.
@@ -89,6 +88,6 @@ type recorder struct {
 
 // Apply implements model.Linear.
 func (r recorder) Apply(dst, x []float32, n int) error {
-	r.gram.add(x, n, r.in.pool, r.in.scratch)
+	r.gram.add(x, n, r.in.pool, &r.in.columns)
 	return r.Linear.Apply(dst, x, n)
 }

@@ -40,7 +40,7 @@ func processor(b *testing.B) float64 {
 func benchGram(width int) *triangle {
 	const n = 64
 	g := newTriangle(width)
-	g.add(gaussian(rand.New(rand.NewPCG(1, 2)), n*width), n, workers(2), make([]float32, n*width))
+	g.add(gaussian(rand.New(rand.NewPCG(1, 2)), n*width), n, workers(2), new(columns))
 	return g
 }
 
@@ -48,7 +48,7 @@ func benchGram(width int) *triangle {
 func BenchmarkGram(b *testing.B) {
 	for _, width := range benchWidths {
 		b.Run(fmt.Sprint(width), func(b *testing.B) {
-			g, x, scratch := newTriangle(width), gaussian(rand.New(rand.NewPCG(1, 2)), window*width), make([]float32, window*width)
+			g, x, scratch := newTriangle(width), gaussian(rand.New(rand.NewPCG(1, 2)), window*width), &columns{coarse: true}
 			report := perSecond(b, float64(window)*float64(width)*float64(width)/1e9, "GFlop")
 			for b.Loop() {
 				g.add(x, window, workers(1), scratch)
@@ -166,19 +166,20 @@ func BenchmarkCalibrate(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			m.Coarse = true
 			parts, err := groups(c, maxGrams)
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := newStatistics(c, pool, window, parts[0])
+			s := newStatistics(c, pool, parts[0])
 			ids := make([]int32, window)
 			for i := range ids {
 				ids[i] = int32(r.IntN(c.Vocab))
 			}
 			report := perSecond(b, window, "tokens")
 			for b.Loop() {
-				s.window(0, window)
-				if err := m.Run(context.Background(), ids, s.loss, s); err != nil {
+				s.begin(0, [][]int32{ids})
+				if err := m.RunAll(context.Background(), 0, [][]int32{ids}, s.loss, s); err != nil {
 					b.Fatal(err)
 				}
 			}

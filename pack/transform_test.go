@@ -15,7 +15,7 @@ func TestTurn(t *testing.T) {
 		r := rand.New(rand.NewPCG(uint64(cols), 1))
 		tr := decode.NewTransform(cols, func(j int) bool { return j%5 == 2 })
 		got, want := newTriangle(cols), newTriangle(cols)
-		x, scratch := make([]float32, n*cols), make([]float32, n*cols)
+		x, scratch := make([]float32, n*cols), new(columns)
 		for i := range x {
 			x[i] = float32(r.NormFloat64() * float64(1+i%cols%7))
 		}

@@ -182,7 +182,7 @@ func transformOf(way string, w []float32, cols int, g *triangle) (t inputTransfo
 		return x, 16 * float64(x.Params()), nil
 	}
 	rows := newTriangle(cols) // covariance of the rows of w
-	rows.add(w, len(w)/cols, workers(1), make([]float32, len(w)))
+	rows.add(w, len(w)/cols, workers(1), new(columns))
 	trace = rows.trace()
 	s1, s2, err := affine.Kronecker(func(i, j int) float64 {
 		v := rows.symmetric(i, j)

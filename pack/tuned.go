@@ -86,7 +86,7 @@ func (p *packer) tuned(ctx context.Context, step, bits float64) (map[*matrix]*co
 			return nil, err
 		}
 	}
-	source, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld)
+	source, err := newFloats(p.src, llama.FloatBytes(c, false) <= maxHeld, workers(p.opt.Workers))
 	if err != nil {
 		return nil, fmt.Errorf("pack: tune: %w", err)
 	}

@@ -9,8 +9,9 @@
 // itself tune what was changed. Which of the two is up to the [Loss].
 //
 // The package reads no file and keeps no statistics. A Model is used by one
-// goroutine at a time; products run on its pool. Activations of one window are
-// held per layer, those inside a layer are computed again on the way back.
+// goroutine at a time; products run on its pool. Activations of the windows of a
+// run are held per layer, those inside a layer are computed again on the way back.
+// Results do not depend on the number of workers, or on which windows run together.
 package fisher
 
 import (
@@ -48,6 +49,10 @@ type Weights interface {
 // place. It is called for one token after another.
 type Loss func(t int, logits []float32)
 
+// Losses is Loss for n tokens from the t-th of a run's windows on, whose logits
+// follow each other.
+type Losses func(t, n int, logits []float32)
+
 // Kinds of a layer's matrices, in the order of the file.
 const (
 	QKV = iota
@@ -57,8 +62,8 @@ const (
 	Kinds
 )
 
-// Sink takes what a pass finds. Slices are valid during the call. Gradients are
-// of the sum of the losses of a window.
+// Sink takes what a pass finds, of one window after another. Slices are valid during
+// the call. Gradients are of the sum of the losses of a window.
 type Sink interface {
 	// Linear takes n inputs of a matrix, its outputs' gradients dy, and the
 	// inputs' gradients dx.
@@ -71,32 +76,40 @@ type Sink interface {
 
 // Model runs windows.
 type Model struct {
+	// Coarse has products take numbers of 8 bits (bfloat16) where the processor
+	// multiplies such: for statistics, in less than half the time. It is set before
+	// anything runs.
+	Coarse bool
+
 	config llama.Config
 	w      Weights
 	pool   model.Pool
+	window int
 	freq   []float32
 	cos    []float32 // window x HeadDim/2
 	sin    []float32
+	minus  []float32 // -sin
 
-	states             [][]float32 // per layer, its input
-	normed, qkv, att   []float32
-	mid, normed2       []float32
-	gateUp, act        []float32
-	dx, dh, dqkv, datt []float32
-	dgu, dact          []float32
-	logits             []float32
-	turned             []float32 // a matrix transposed
-	head               []float32 // transposed
-	heads              []headScratch
+	states           [][][]float32 // per window and layer, its input
+	dx               [][]float32   // per window
+	normed, qkv, att []float32
+	mid, normed2     []float32
+	gateUp, act      []float32
+	dh, dqkv, datt   []float32
+	dgu, dact        []float32
+	dk, dv           [][]float32 // per head
+	logits           []float32
+	vectors          kern.Vectors
+	weights          panels
+	head, turned     kern.Panels // output matrix, and transposed
+	heads            []headScratch
 }
 
-// headScratch is what one attention head needs, per worker.
-type headScratch struct {
-	q, k, v, do, o, dq, dk, dv []float32
-	p, dp, t, t2               []float32
-}
+// panels are the matrices of a layer, and those transposed: what is in a slice of a
+// Layer is packed once for all windows.
+type panels struct{ own, turned [Kinds]kern.Panels }
 
-const strip = 64 // tokens whose logits exist at a time
+const strip = 128 // tokens whose logits exist at a time
 
 // New returns a model for windows of up to window tokens.
 func New(c llama.Config, w Weights, pool model.Pool, window int) (*Model, error) {
@@ -106,101 +119,151 @@ func New(c llama.Config, w Weights, pool model.Pool, window int) (*Model, error)
 	if window < 1 {
 		return nil, fmt.Errorf("fisher: window of %d tokens", window)
 	}
-	m := &Model{config: c, w: w, pool: pool}
+	m := &Model{config: c, w: w, pool: pool, window: window}
 	h, q, f, d := c.Hidden, c.Heads*c.HeadDim, c.Intermediate, c.HeadDim
 	make32 := func(n int) []float32 { return make([]float32, window*n) }
-	for range c.Layers + 1 {
-		m.states = append(m.states, make32(h))
-	}
-	m.normed, m.normed2, m.mid = make32(h), make32(h), make32(h)
-	m.qkv, m.dqkv = make32(c.QKV()), make32(c.QKV())
-	m.att, m.datt = make32(q), make32(q)
-	m.gateUp, m.dgu = make32(2*f), make32(2*f)
-	m.act, m.dact = make32(f), make32(f)
-	m.dx, m.dh = make32(h), make32(h)
-	m.logits = make([]float32, strip*c.Vocab)
-	m.turned = make([]float32, h*max(c.QKV(), q, 2*f))
-	m.head = make([]float32, h*c.Vocab)
+	m.normed, m.normed2, m.mid, m.dh = make32(h), make32(h), make32(h), make32(h)
+	m.qkv, m.att = make32(c.QKV()), make32(q)
+	m.gateUp, m.act = make32(2*f), make32(f)
 	m.freq = c.InverseFrequencies()
-	m.cos, m.sin = make32(d/2), make32(d/2)
+	m.cos, m.sin, m.minus = make32(d/2), make32(d/2), make32(d/2)
 	for t := range window {
 		for i, w := range m.freq {
 			s, c := math.Sincos(float64(float32(t) * w))
-			m.cos[t*len(m.freq)+i], m.sin[t*len(m.freq)+i] = float32(c), float32(s)
+			at := t*len(m.freq) + i
+			m.cos[at], m.sin[at], m.minus[at] = float32(c), float32(s), float32(-s)
 		}
 	}
 	for range pool.Workers() {
-		m.heads = append(m.heads, headScratch{
-			q: make32(d), k: make32(d), v: make32(d), do: make32(d), o: make32(d), dq: make32(d), dk: make32(d), dv: make32(d),
-			p: make32(window), dp: make32(window), t: make32(window), t2: make32(d),
-		})
+		m.heads = append(m.heads, headScratch{p: make32(window), row: make([]float32, max(h, f))})
 	}
 	return m, nil
 }
 
-// Bytes returns the memory that New takes, about.
-func Bytes(c llama.Config, window, workers int) int64 {
-	h, f := int64(c.Hidden), int64(c.Intermediate)
-	per := int64(c.Layers+6)*h + 4*int64(c.QKV()) + 6*f + int64(workers)*(9*int64(c.HeadDim)+3*int64(window))
-	return 4 * (int64(window)*per + (strip+h)*int64(c.Vocab) + h*2*f)
-}
-
-// Forward runs a window and calls each with the logits after every token, in
-// order. They are valid during the call.
-func (m *Model) Forward(ctx context.Context, ids []int32, each func(t int, logits []float32) error) error {
-	if err := m.forward(ctx, ids); err != nil {
-		return err
-	}
-	c, n := &m.config, len(ids)
-	norm, head, err := m.w.Head()
-	if err != nil {
-		return err
-	}
-	x := m.states[c.Layers]
-	m.norm(m.normed, x, norm, n)
-	for at := 0; at < n; at += strip {
-		k := min(strip, n-at)
-		m.product(m.logits, head, m.normed[at*c.Hidden:], c.Vocab, c.Hidden, k)
-		for t := range k {
-			if err := each(at+t, m.logits[t*c.Vocab:(t+1)*c.Vocab]); err != nil {
-				return err
+// reserve makes room for windows, and with back for the way back.
+func (m *Model) reserve(windows [][]int32, back bool) error {
+	c := &m.config
+	for i, ids := range windows {
+		if len(ids) > m.window {
+			return fmt.Errorf("fisher: window of %d tokens is too long", len(ids))
+		}
+		if i == len(m.states) {
+			m.states = append(m.states, nil)
+			for range c.Layers + 1 {
+				m.states[i] = append(m.states[i], make([]float32, m.window*c.Hidden))
 			}
+		}
+		if back && i == len(m.dx) {
+			m.dx = append(m.dx, make([]float32, m.window*c.Hidden))
+		}
+	}
+	if m.logits == nil {
+		m.logits = make([]float32, min(strip, m.window)*c.Vocab)
+	}
+	if back && m.dqkv == nil {
+		make32 := func(n int) []float32 { return make([]float32, m.window*n) }
+		m.dqkv, m.datt = make32(c.QKV()), make32(c.Heads*c.HeadDim)
+		m.dgu, m.dact = make32(2*c.Intermediate), make32(c.Intermediate)
+		for range c.Heads {
+			m.dk, m.dv = append(m.dk, make32(c.HeadDim)), append(m.dv, make32(c.HeadDim))
+		}
+		for i := range m.heads {
+			m.heads[i].dp = make32(m.window)
 		}
 	}
 	return nil
 }
 
-// Run runs a window forward and backward.
-func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) error {
-	return m.RunTo(ctx, 0, ids, loss, sink)
+// Bytes returns the memory that a model takes for runs of one window forward and
+// backward, about.
+func Bytes(c llama.Config, window, workers int) int64 {
+	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
+	per := int64(c.Layers+7)*int64(h) + 2*int64(c.QKV()) + 4*int64(q) + 6*int64(f) + int64(max(f, c.QKV())) + int64(workers)*4*int64(window)
+	n := 4 * (int64(window)*per + int64(min(strip, window))*2*int64(c.Vocab))
+	for _, d := range [][2]int{{c.Vocab, h}, {c.QKV(), h}, {h, q}, {2 * f, h}, {h, f}} {
+		n += kern.PanelBytes(d[0], d[1], false) + kern.PanelBytes(d[1], d[0], false)
+	}
+	return n
 }
 
-// RunTo is Run whose way back ends with layer lowest, 0 to the number of layers;
-// the embedding comes after layer 0.
-func (m *Model) RunTo(ctx context.Context, lowest int, ids []int32, loss Loss, sink Sink) error {
-	if err := m.forward(ctx, ids); err != nil {
+// WindowBytes returns the memory that each window more of a run takes.
+func WindowBytes(c llama.Config, window int) int64 {
+	return 4 * int64(window) * int64(c.Layers+2) * int64(c.Hidden)
+}
+
+// Forward runs a window and calls each with the logits after every token, in
+// order. They are valid during the call.
+func (m *Model) Forward(ctx context.Context, ids []int32, each func(t int, logits []float32) error) error {
+	if err := m.forward(ctx, [][]int32{ids}, false, nil); err != nil {
 		return err
 	}
-	c, n := &m.config, len(ids)
+	norm, head, err := m.w.Head()
+	if err != nil {
+		return err
+	}
+	m.pack(&m.head, head, m.config.Vocab, m.config.Hidden)
+	vocab := m.config.Vocab
+	var failed error
+	m.strips(0, len(ids), norm, func(at, n int) {
+		for t := range n {
+			if failed == nil {
+				failed = each(at+t, m.logits[t*vocab:(t+1)*vocab])
+			}
+		}
+	})
+	return failed
+}
+
+// strips computes the logits of window w strip by strip and calls each for n tokens from at.
+func (m *Model) strips(w, n int, norm []float32, each func(at, n int)) {
+	c := &m.config
+	m.norm(m.normed, m.states[w][c.Layers], norm, n)
+	for at := 0; at < n; at += strip {
+		k := min(strip, n-at)
+		m.product(m.logits, &m.head, m.normed[at*c.Hidden:], c.Vocab, c.Hidden, k)
+		each(at, k)
+	}
+}
+
+// Run runs a window forward and backward.
+func (m *Model) Run(ctx context.Context, ids []int32, loss Loss, sink Sink) error {
+	vocab := m.config.Vocab
+	each := func(t, n int, logits []float32) {
+		for i := range n {
+			loss(t+i, logits[i*vocab:(i+1)*vocab])
+		}
+	}
+	return m.RunAll(ctx, 0, [][]int32{ids}, each, sink)
+}
+
+// RunAll runs several windows, which do not see each other, forward and
+// backward, so that weights are fetched once for all of them. The way
+// back ends with layer lowest, 0 to the number of layers; the embedding comes after
+// layer 0.
+func (m *Model) RunAll(ctx context.Context, lowest int, windows [][]int32, loss Losses, sink Sink) error {
+	if err := m.forward(ctx, windows, true, nil); err != nil {
+		return err
+	}
+	c := &m.config
 	h := c.Hidden
 	norm, head, err := m.w.Head()
 	if err != nil {
 		return err
 	}
-	m.turn(m.head, head, c.Vocab, h)
-	x := m.states[c.Layers]
-	m.norm(m.normed, x, norm, n)
-	for at := 0; at < n; at += strip {
-		k := min(strip, n-at)
-		m.product(m.logits, head, m.normed[at*h:], c.Vocab, h, k)
-		for t := range k { // in order, so that sums come out the same every time
-			loss(at+t, m.logits[t*c.Vocab:(t+1)*c.Vocab])
-		}
-		m.product(m.dh[at*h:], m.head, m.logits, h, c.Vocab, k)
+	m.pack(&m.head, head, c.Vocab, h)
+	m.turn(&m.turned, head, c.Vocab, h)
+	first := 0
+	for w, ids := range windows {
+		n := len(ids)
+		m.strips(w, n, norm, func(at, k int) {
+			loss(first+at, k, m.logits[:k*c.Vocab])
+			m.product(m.dh[at*h:], &m.turned, m.logits, h, c.Vocab, k)
+		})
+		first += n
+		sink.Head(m.normed[:n*h], m.dh[:n*h], n)
+		clear(m.dx[w][:n*h])
+		m.normBack(m.dx[w], m.dh, m.states[w][c.Layers], norm, n)
 	}
-	sink.Head(m.normed[:n*h], m.dh[:n*h], n)
-	clear(m.dx[:n*h])
-	m.normBack(m.dx, m.dh, x, norm, n)
 	for i := c.Layers - 1; i >= lowest; i-- {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -209,26 +272,39 @@ func (m *Model) RunTo(ctx context.Context, lowest int, ids []int32, loss Loss, s
 		if err != nil {
 			return err
 		}
-		m.backward(i, l, n, sink)
+		m.packLayer(l, true)
+		for w, ids := range windows {
+			m.backward(i, l, w, len(ids), sink)
+		}
 	}
 	if lowest == 0 {
-		sink.Embedding(ids, m.dx[:n*h])
+		for w, ids := range windows {
+			sink.Embedding(ids, m.dx[w][:len(ids)*h])
+		}
 	}
 	return nil
 }
 
-// forward fills states.
-func (m *Model) forward(ctx context.Context, ids []int32) error {
-	c, n := &m.config, len(ids)
-	if n*c.Hidden > len(m.states[0]) {
-		return fmt.Errorf("fisher: window of %d tokens is too long", n)
+// Observe runs several windows forward alone, without the head: the sink's Linear is
+// called without gradients.
+func (m *Model) Observe(ctx context.Context, windows [][]int32, sink Sink) error {
+	return m.forward(ctx, windows, false, sink)
+}
+
+// forward fills states. A sink takes inputs.
+func (m *Model) forward(ctx context.Context, windows [][]int32, back bool, sink Sink) error {
+	if err := m.reserve(windows, back); err != nil {
+		return err
 	}
-	for t, id := range ids {
-		row, err := m.w.Embedding(id)
-		if err != nil {
-			return err
+	c := &m.config
+	for w, ids := range windows {
+		for t, id := range ids {
+			row, err := m.w.Embedding(id)
+			if err != nil {
+				return err
+			}
+			copy(m.states[w][0][t*c.Hidden:], row)
 		}
-		copy(m.states[0][t*c.Hidden:], row)
 	}
 	for i := range c.Layers {
 		if err := ctx.Err(); err != nil {
@@ -238,81 +314,20 @@ func (m *Model) forward(ctx context.Context, ids []int32) error {
 		if err != nil {
 			return err
 		}
-		m.block(i, l, n)
-		out := m.states[i+1][:n*c.Hidden]
-		m.product(out, l.Down, m.act, c.Hidden, c.Intermediate, n)
-		m.add(out, m.mid, n)
+		m.packLayer(l, false)
+		for w, ids := range windows {
+			n := len(ids)
+			in, base := m.input(l, Down, m.states[w][i], n)
+			if sink != nil {
+				sink.Linear(i, QKV, m.normed[:n*c.Hidden], nil, nil, n)
+				sink.Linear(i, Out, m.att[:n*c.Heads*c.HeadDim], nil, nil, n)
+				sink.Linear(i, GateUp, m.normed2[:n*c.Hidden], nil, nil, n)
+				sink.Linear(i, Down, in, nil, nil, n)
+			}
+			out := m.states[w][i+1][:n*c.Hidden]
+			m.product(out, &m.weights.own[Down], in, c.Hidden, c.Intermediate, n)
+			m.add(out, base, n)
+		}
 	}
 	return nil
-}
-
-// block computes everything inside layer i but its last product.
-func (m *Model) block(i int, l *Layer, n int) { m.Input(l, Down, m.states[i], n) }
-
-// Input returns what a matrix of a layer is given when the layer is given n
-// states x (n x Hidden), and what its outputs are added to, nil if to nothing. It reads
-// only the matrices before that one. Both are valid until the next call of a method.
-func (m *Model) Input(l *Layer, kind int, x []float32, n int) (in, base []float32) {
-	c := &m.config
-	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
-	m.norm(m.normed, x, l.AttnNorm, n)
-	if kind == QKV {
-		return m.normed[:n*h], nil
-	}
-	m.product(m.qkv, l.QKV, m.normed, c.QKV(), h, n)
-	m.rotate(m.qkv, n, false)
-	m.pool.For(c.Heads, func(worker, head int) { m.attend(&m.heads[worker], head, n) })
-	if kind == Out {
-		return m.att[:n*q], x[:n*h]
-	}
-	m.product(m.mid, l.Out, m.att, h, q, n)
-	m.add(m.mid, x, n)
-	m.norm(m.normed2, m.mid, l.FFNNorm, n)
-	if kind == GateUp {
-		return m.normed2[:n*h], nil
-	}
-	m.product(m.gateUp, l.GateUp, m.normed2, 2*f, h, n)
-	m.pool.For(n, func(_, t int) {
-		gu := m.gateUp[t*2*f : (t+1)*2*f]
-		kern.SwiGLU(m.act[t*f:(t+1)*f], gu[:f], gu[f:])
-	})
-	return m.act[:n*f], m.mid[:n*h]
-}
-
-// Product computes dst[t] = w x[t] for n vectors; w is rows x cols.
-func (m *Model) Product(dst, w, x []float32, rows, cols, n int) { m.product(dst, w, x, rows, cols, n) }
-
-// backward takes dx from the output of layer i to its input.
-func (m *Model) backward(i int, l *Layer, n int, sink Sink) {
-	c := &m.config
-	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
-	m.block(i, l, n)
-
-	m.back(m.dact, m.dx, l.Down, h, f, n)
-	sink.Linear(i, Down, m.act[:n*f], m.dx[:n*h], m.dact[:n*f], n)
-	m.pool.For(n, func(_, t int) {
-		gu, dgu, da := m.gateUp[t*2*f:(t+1)*2*f], m.dgu[t*2*f:(t+1)*2*f], m.dact[t*f:(t+1)*f]
-		for j := range f {
-			g, u := gu[j], gu[f+j]
-			s := float32(1 / (1 + math.Exp(-float64(g))))
-			dgu[f+j] = da[j] * g * s
-			dgu[j] = da[j] * u * s * (1 + g*(1-s))
-		}
-	})
-	m.back(m.dh, m.dgu, l.GateUp, 2*f, h, n)
-	sink.Linear(i, GateUp, m.normed2[:n*h], m.dgu[:n*2*f], m.dh[:n*h], n)
-	m.normBack(m.dx, m.dh, m.mid, l.FFNNorm, n)
-
-	m.back(m.datt, m.dx, l.Out, h, q, n)
-	sink.Linear(i, Out, m.att[:n*q], m.dx[:n*h], m.datt[:n*q], n)
-	group := c.Heads / c.KVHeads
-	m.pool.For(c.KVHeads, func(worker, kv int) {
-		for head := kv * group; head < (kv+1)*group; head++ {
-			m.attendBack(&m.heads[worker], head, n, head == kv*group)
-		}
-	})
-	m.rotate(m.dqkv, n, true)
-	m.back(m.dh, m.dqkv, l.QKV, c.QKV(), h, n)
-	sink.Linear(i, QKV, m.normed[:n*h], m.dqkv[:n*c.QKV()], m.dh[:n*h], n)
-	m.normBack(m.dx, m.dh, m.states[i], l.AttnNorm, n)
 }

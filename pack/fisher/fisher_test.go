@@ -2,11 +2,16 @@ package fisher
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 )
 
@@ -58,9 +63,34 @@ func newTiny() (*tiny, llama.Config) {
 // gradients are of all matrices and of the embedding.
 type gradients struct {
 	matrix [][Kinds][]float32
-	cols   [][Kinds]int
-	head   []float32
 	embed  map[int32][]float32
+}
+
+func newGradients(layers int) *gradients {
+	return &gradients{make([][Kinds][]float32, layers), map[int32][]float32{}}
+}
+
+// windows returns a short one, and one of several squares of attention.
+func windows(vocab int) [][]int32 {
+	long := make([]int32, 2*square+23)
+	for i := range long {
+		long[i] = int32((i*i + 5*i) % vocab)
+	}
+	return [][]int32{{3, 17, 3, 39, 0, 5, 28, 11}, long}
+}
+
+// drawn is the token that is taken to follow token t of a run.
+func drawn(t, vocab int) int { return (7*t + 3) % vocab }
+
+// losses is the loss of drawn tokens.
+func losses(vocab int) Losses {
+	return func(t, n int, logits []float32) {
+		for i := range n {
+			row := logits[i*vocab : (i+1)*vocab]
+			kern.Softmax(row)
+			row[drawn(t+i, vocab)]--
+		}
+	}
 }
 
 func (g *gradients) Linear(layer, kind int, x, dy, _ []float32, n int) {
@@ -71,7 +101,10 @@ func (g *gradients) Linear(layer, kind int, x, dy, _ []float32, n int) {
 			kern.Axpy(d[r*cols:(r+1)*cols], dy[t*rows+r], x[t*cols:(t+1)*cols])
 		}
 	}
-	g.matrix[layer][kind], g.cols[layer][kind] = d, cols
+	if sum := g.matrix[layer][kind]; sum != nil {
+		kern.Add(d, sum)
+	}
+	g.matrix[layer][kind] = d
 }
 func (g *gradients) Head([]float32, []float32, int) {}
 func (g *gradients) Embedding(ids []int32, dx []float32) {
@@ -87,32 +120,30 @@ func (g *gradients) Embedding(ids []int32, dx []float32) {
 // Gradients agree with differences of the loss.
 func TestGradients(t *testing.T) {
 	w, c := newTiny()
-	ids := []int32{3, 17, 3, 39, 0, 5, 28, 11}
-	m, err := New(c, w, serial{}, len(ids))
+	texts := windows(c.Vocab)
+	m, err := New(c, w, serial{}, len(texts[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := func(t int) int { return (7*t + 3) % c.Vocab }
-	g := &gradients{make([][Kinds][]float32, c.Layers), make([][Kinds]int, c.Layers), nil, map[int32][]float32{}}
-	err = m.Run(context.Background(), ids, func(t int, logits []float32) {
-		kern.Softmax(logits)
-		logits[target(t)]--
-	}, g)
-	if err != nil {
+	g := newGradients(c.Layers)
+	if err := m.RunAll(context.Background(), 0, texts, losses(c.Vocab), g); err != nil {
 		t.Fatal(err)
 	}
 	loss := func() float64 {
-		sum := 0.0
-		err := m.Forward(context.Background(), ids, func(t int, logits []float32) error {
-			total := 0.0
-			for _, v := range logits {
-				total += math.Exp(float64(v))
+		sum, first := 0.0, 0
+		for _, ids := range texts {
+			err := m.Forward(context.Background(), ids, func(t int, logits []float32) error {
+				total := 0.0
+				for _, v := range logits {
+					total += math.Exp(float64(v))
+				}
+				sum += math.Log(total) - float64(logits[drawn(first+t, c.Vocab)])
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			sum += math.Log(total) - float64(logits[target(t)])
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+			first += len(ids)
 		}
 		return sum
 	}
@@ -145,5 +176,98 @@ func TestGradients(t *testing.T) {
 	}
 	for id, d := range g.embed {
 		check("embedding", w.embed[int(id)*c.Hidden:][:c.Hidden], d)
+	}
+}
+
+// parallel is a pool of three workers.
+type parallel struct{}
+
+func (parallel) Workers() int { return 3 }
+func (parallel) For(n int, f func(worker, i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for worker := range 3 {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(worker, i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// Windows that run together, on any number of workers, give what each gives alone,
+// and coarse products nearly that.
+func TestTogether(t *testing.T) {
+	w, c := newTiny()
+	texts := windows(c.Vocab)
+	run := func(pool model.Pool, coarse, together bool) *gradients {
+		m, err := New(c, w, pool, len(texts[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Coarse = coarse
+		g := newGradients(c.Layers)
+		if together {
+			err = m.RunAll(context.Background(), 0, texts, losses(c.Vocab), g)
+		} else {
+			for i, ids := range texts {
+				first := i * len(texts[0])
+				loss := losses(c.Vocab)
+				err = errors.Join(err, m.Run(context.Background(), ids, func(t int, logits []float32) { loss(first+t, 1, logits) }, g))
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	want, same, near := run(serial{}, false, false), run(parallel{}, false, true), run(parallel{}, true, true)
+	for i := range want.matrix {
+		for k, x := range want.matrix[i] {
+			if !slices.Equal(x, same.matrix[i][k]) {
+				t.Errorf("layer %d, matrix %d: together or in parallel it is another", i, k)
+			}
+			off := append([]float32(nil), near.matrix[i][k]...)
+			kern.Axpy(off, -1, x)
+			if e := math.Sqrt(float64(kern.Dot(off, off) / kern.Dot(x, x))); e > 0.1 {
+				t.Errorf("layer %d, matrix %d: coarse products are off by %.4f", i, k, e)
+			}
+		}
+	}
+}
+
+// inputs keeps what Observe shows.
+type inputs map[[2]int][]float32
+
+func (s inputs) Linear(layer, kind int, x, dy, dx []float32, n int) {
+	at := [2]int{layer, kind}
+	s[at] = append(s[at], x...)
+}
+func (inputs) Head([]float32, []float32, int) {}
+func (inputs) Embedding([]int32, []float32)   {}
+
+// Observe shows the inputs that Run shows.
+func TestObserve(t *testing.T) {
+	w, c := newTiny()
+	texts := windows(c.Vocab)
+	m, err := New(c, w, serial{}, len(texts[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := inputs{}, inputs{}
+	if err := m.Observe(context.Background(), texts, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.RunAll(context.Background(), 0, texts, losses(c.Vocab), want); err != nil {
+		t.Fatal(err)
+	}
+	for at, x := range want {
+		if !slices.Equal(got[at], x) {
+			t.Errorf("layer and kind %v: other inputs", at)
+		}
+	}
+	if len(got) != Kinds*c.Layers || len(want) != len(got) {
+		t.Errorf("inputs of %d matrices, and of %d with gradients", len(got), len(want))
 	}
 }
