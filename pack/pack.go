@@ -9,11 +9,8 @@ package pack
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"time"
 
@@ -351,131 +348,17 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 			return nil, err
 		}
 	}
-	var done, spent int64
-	next := 0
-	group, groupEnd := step, 0 // of matrices that are quantised together
-	restored := []journalEntry(nil)
+	f := &writing{p: p, w: w, report: r, target: target, room: target - overhead, step: step, group: step, ahead: ahead}
 	if p.journal != nil {
-		restored = p.journal.restored
+		f.restored = p.journal.restored
 	}
-	finished := func(m *matrix, t *TensorReport) {
-		r.Tensors = append(r.Tensors, *t)
-		spent += t.Bytes
-		done += m.weights()
-		next++
-		p.opt.Progress(Progress{"encode", m.name, done, p.matrixWeights()})
-	}
-	var follow *drift
 	if p.opt.Drift {
-		if follow, err = p.newDrift(); err != nil {
+		if f.drift, err = p.newDrift(); err != nil {
 			return nil, fmt.Errorf("pack: drift: %w", err)
 		}
 	}
-	out := tensorWriter(w)
-	encode := func(role string) error {
-		m := p.mats[next]
-		if next < len(restored) {
-			e := &restored[next]
-			if e.Info.Name != m.name {
-				return fmt.Errorf("pack: resume: the journal has tensor %s, want %s; remove %s", e.Info.Name, m.name, p.journal.dir)
-			}
-			if err := p.journal.replay(w, e); err != nil {
-				return fmt.Errorf("pack: resume: %s: %w", m.name, err)
-			}
-			step, group, groupEnd = e.State.Step, e.State.Group, e.State.End
-			m.parted = nil
-			r.Resumed++
-			finished(m, &e.Report)
-			return nil
-		}
-		if p.journal != nil {
-			out = p.journal.record(w)
-		}
-		var t *TensorReport
-		var err error
-		if m.parted != nil {
-			t, err = p.encodeParted(ctx, out, m, role, m.step(step))
-			m.parted = nil // its factors are in memory
-		} else if m.pictures != nil {
-			t, err = p.encodePictures(ctx, out, m, role, m.step(step))
-		} else if m.feedback == nil {
-			t, err = p.encode(ctx, out, m, role, m.step(step))
-		} else {
-			if ahead[m] == nil {
-				own := step
-				if next < groupEnd {
-					own = group
-				}
-				if follow != nil {
-					if err := follow.correct(ctx, next, m); err != nil {
-						return fmt.Errorf("pack: %s: drift: %w", m.name, err)
-					}
-				}
-				if ahead, err = p.layerAhead(ctx, []*matrix{m}, own); err != nil {
-					return err
-				}
-			}
-			c := ahead[m]
-			delete(ahead, m)
-			t, err = c.report, c.write(out, m, role)
-			if err == nil && follow != nil {
-				err = follow.follow(next, m, c)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("pack: %s: %w", m.name, err)
-		}
-		t.Output = m.output
-		finished(m, t)
-		// What sampling misjudged so far is made up for by the matrices left.
-		if left := p.mats[next:]; len(left) > 0 && target > 0 && p.opt.Tune == nil {
-			if s, err := p.solve(left, target-overhead-spent, step); err == nil {
-				step = min(max(s, step*0.97), step*1.03)
-			}
-		}
-		if rec, ok := out.(*keeper); ok {
-			if err := rec.finish(t, writeState{step, group, groupEnd}); err != nil {
-				return fmt.Errorf("pack: resume: %w", err)
-			}
-		}
-		return nil
-	}
-	unit := func(name string) error { return w.BeginUnit(name) }
-	if err := errors.Join(unit("embed"), encode("embedding")); err != nil {
+	if err := f.units(ctx); err != nil {
 		return nil, err
-	}
-	for i := range p.cfg.Layers {
-		if err := unit(fmt.Sprintf("layers.%d", i)); err != nil {
-			return nil, err
-		}
-		if follow == nil && p.opt.Tune == nil && p.mats[next].feedback != nil && next >= max(groupEnd, len(restored)) {
-			more := 4 * min(max(1, p.opt.Workers/4), p.cfg.Layers-i)
-			group, groupEnd = step, next+more
-			if ahead, err = p.layerAhead(ctx, p.mats[next:next+more], step); err != nil {
-				return nil, err
-			}
-		}
-		for k, norm := range [4]string{"attn_norm", "", "ffn_norm", ""} {
-			if norm != "" {
-				if err := p.vector(w, fmt.Sprintf("layers.%d.%s", i, norm), p.mats[next].norm, 1-p.mats[next].fold); err != nil {
-					return nil, err
-				}
-			}
-			if err := encode("linear"); err != nil {
-				return nil, fmt.Errorf("matrix %d of layer %d: %w", k, i, err)
-			}
-		}
-	}
-	if err := unit("head"); err != nil {
-		return nil, err
-	}
-	if err := p.vector(w, "norm", "model.norm.weight", 1); err != nil {
-		return nil, err
-	}
-	if !p.cfg.Tied {
-		if err := encode("head"); err != nil {
-			return nil, err
-		}
 	}
 	if err := w.Commit(); err != nil {
 		return nil, err
@@ -483,110 +366,4 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	r.Bytes = w.Size()
 	r.Bits = float64(r.Bytes) * 8 / float64(p.weights)
 	return r, nil
-}
-
-// section is a named blob of the file.
-type section struct {
-	name string
-	data []byte
-}
-
-// provenanceRoom is what the section provenance takes, or a multiple.
-const provenanceRoom = 1024
-
-// provenance returns the section of that name.
-func (p *packer) provenance(target int64) ([]byte, error) {
-	from := provenance{
-		Source: p.from, Made: time.Now().UTC().Format(time.RFC3339), Method: p.method(),
-		Target: float64(target) * 8 / float64(p.weights), Error: p.opt.Error, Weights: p.weights,
-	}
-	for _, m := range p.mats {
-		if m.parted == nil {
-			continue
-		}
-		if from.Energy == nil {
-			from.Energy = map[string][]float64{}
-		}
-		from.Energy[m.name] = m.parted.energy
-	}
-	return json.Marshal(from)
-}
-
-// sections returns the sections but for the provenance, and what the file takes
-// beside that and the matrices, directory and padding included (estimated).
-func (p *packer) sections() (list []section, total int64, err error) {
-	cfg, err := json.Marshal(p.cfg)
-	if err != nil {
-		return nil, 0, err
-	}
-	tok, err := p.src.Tokenizer()
-	if err != nil {
-		return nil, 0, err
-	}
-	tokenizer, err := tok.MarshalBinary()
-	if err != nil {
-		return nil, 0, err
-	}
-	sampling, err := json.Marshal(p.src.Sampling())
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, s := range []section{
-		{"config", cfg}, {"tokenizer", tokenizer}, {"chat_template", []byte(p.src.ChatTemplate())}, {"generation", sampling},
-	} {
-		if len(s.data) > 0 {
-			list = append(list, s)
-			total += int64(len(s.data))
-		}
-	}
-	norms := int64(1 + 2*p.cfg.Layers)
-	total += norms * (int64(p.cfg.Hidden)*4 + 100) // with their directory entries
-	total += 4096                                  // the first page holds the header
-	total += int64(p.cfg.Layers+2) * 2048          // units start on pages: half a page lost each
-	for _, m := range p.mats {
-		total += int64(40+len(m.name)) + int64(1+m.chunks())*spanOverhead // directory entry; spans start on 64 bytes
-	}
-	return list, total, nil
-}
-
-// spanOverhead is what a span takes beside its bytes: its directory entry, and
-// half of 64 bytes, on which it starts.
-const spanOverhead = 8 + 32
-
-// spans returns the number of spans of the matrices.
-func (p *packer) spans() (n int64) {
-	for _, m := range p.mats {
-		n += int64(1 + m.chunks())
-	}
-	return n
-}
-
-// vector writes a one-row tensor as float32; with a power below 1, that power of
-// its magnitudes (the signs are where the rest went).
-func (p *packer) vector(w *weights.Writer, name, from string, power float64) error {
-	t, ok := p.src.Tensor(from)
-	if !ok {
-		return fmt.Errorf("pack: no tensor %s", from)
-	}
-	v := make([]float32, t.Rows*t.Cols)
-	if err := p.src.ReadRows(from, 0, t.Rows, v); err != nil {
-		return err
-	}
-	if tuned := p.norms[from]; tuned != nil {
-		copy(v, tuned)
-	}
-	for i, x := range v {
-		if x-x != 0 {
-			return fmt.Errorf("pack: %s: element %d is %v", from, i, x)
-		}
-		if power != 1 {
-			v[i] = float32(math.Pow(math.Abs(float64(x)), power))
-		}
-	}
-	buf := make([]byte, 0, 4*len(v))
-	for _, x := range v {
-		buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
-	}
-	err := w.BeginTensor(weights.TensorInfo{Name: name, Role: "norm", Codec: "f32", Rows: 1, Cols: len(v), Weights: int64(len(v))})
-	return errors.Join(err, w.Span(buf))
 }
