@@ -16,31 +16,19 @@ import (
 // plan readies error feedback for every matrix that has a Gram matrix, and
 // lets go of that.
 func (p *packer) plan(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(p.opt.Workers)
-	var mu sync.Mutex
-	done, total := int64(0), p.matrixWeights()
-	for _, m := range p.mats {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
-			}
-			if m.gram != nil {
-				if err := p.planParked(ctx, m); err != nil {
-					return fmt.Errorf("pack: %s: %w", m.name, err)
-				}
-				if p.opt.dense() {
-					m.gram = nil
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			done += m.weights()
-			p.opt.Progress(Progress{"plan", m.name, done, total})
+	err := p.each(ctx, "plan", p.mats, func(ctx context.Context, _ int, m *matrix) error {
+		if m.gram == nil {
 			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+		}
+		if err := p.planParked(ctx, m); err != nil {
+			return err
+		}
+		if p.opt.dense() {
+			m.gram = nil
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if p.opt.Error != 0 {
@@ -55,7 +43,7 @@ func (p *packer) plan(ctx context.Context) error {
 	}
 	for _, m := range p.mats {
 		if m.feedback != nil {
-			m.feedback.shift(sum / float64(total))
+			m.feedback.shift(sum / float64(p.matrixWeights()))
 			m.weigh = 1
 		}
 	}

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lamina-llm/lamina/lowrank"
 )
@@ -153,30 +150,13 @@ func (l *LowRank) heights(first, n int) (rows []int) {
 // eachOperator runs f for the matrices of the layers, side by side; first is
 // where its source tensors begin in LowRank.Matrices.
 func (p *packer) eachOperator(ctx context.Context, phase string, f func(m *matrix, first int) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(p.opt.Workers)
 	mats := p.layerMatrices()
-	var mu sync.Mutex
-	done, total := int64(0), p.matrixWeights()
-	first := 0
-	for _, m := range mats {
-		at := first
-		first += len(m.parts)
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err := f(m, at); err != nil {
-				return fmt.Errorf("pack: %s: %w", m.name, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			done += m.weights()
-			p.opt.Progress(Progress{phase, m.name, done, total})
-			return nil
-		})
+	first, next := make([]int, len(mats)), 0
+	for i, m := range mats {
+		first[i] = next
+		next += len(m.parts)
 	}
-	return g.Wait()
+	return p.each(ctx, phase, mats, func(_ context.Context, i int, m *matrix) error { return f(m, first[i]) })
 }
 
 // What Auto tries: factors that lose these parts of the error that a dense

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
@@ -17,29 +14,12 @@ import (
 // there for ranks). Common steps are then one. A matrix whose error stays below
 // even at the coarsest step takes that.
 func (p *packer) tolerate(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(p.opt.Workers)
-	var mu sync.Mutex
-	done, total := int64(0), p.matrixWeights()
-	for _, m := range p.mats {
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if m.feedback != nil {
-				return nil // has it since its plan
-			}
-			if err := p.tolerateMatrix(m); err != nil {
-				return fmt.Errorf("pack: %s: %w", m.name, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			done += m.weights()
-			p.opt.Progress(Progress{"tolerance", m.name, done, total})
-			return nil
-		})
-	}
-	return g.Wait()
+	return p.each(ctx, "tolerance", p.mats, func(_ context.Context, _ int, m *matrix) error {
+		if m.feedback != nil {
+			return nil // has it since its plan
+		}
+		return p.tolerateMatrix(m)
+	})
 }
 
 // tolerateMatrix sets m's step. With error feedback, errors are those of the

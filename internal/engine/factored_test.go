@@ -341,34 +341,14 @@ func testFactored(t *testing.T, name, path string) {
 	c := configOf(t, f)
 	ids := []int32{0, 17, 7999, 512, 511, 100, 3, 3, 250, 4640}
 	want := floatLogits(t, f, c, ids)
-	var first [][]float32
-	for _, k := range []struct {
-		regime  plan.Regime
-		threads int
-	}{{plan.A, 2}, {plan.A, 1}, {plan.B, 2}, {plan.C, 2}, {plan.C, 1}} {
-		if k.regime == plan.C && name == "random" {
-			continue // two slots take as much as its three layers
-		}
-		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: k.threads, KV: engine.KVQ16}, k.regime)
-		p := m.Plan()
-		for how, got := range map[string][][]float32{"batch": logits(t, m, ids), "tokens": oneByOne(t, m, ids)} {
-			if first == nil {
-				first = got
-				for i := range got {
-					// Int8 activations are all that differs.
-					if e := distance(got[i], want[i]); !(e < 0.06) {
-						t.Errorf("logits of token %d are %.4f off the float32 model's", i, e)
-					}
-				}
-			}
-			for i := range got {
-				if !slices.Equal(got[i], first[i]) {
-					t.Fatalf("%s, %d threads, %s: logits of token %d differ", p.Title(), k.threads, how, i)
-				}
-			}
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
+	settings := []setting{{plan.A, 2}, {plan.A, 1}, {plan.B, 2}}
+	if name != "random" { // whose two slots would take as much as its three layers
+		settings = append(settings, setting{plan.C, 2}, setting{plan.C, 1})
+	}
+	for i, got := range inRegimes(t, path, ids, settings...) {
+		// Int8 activations are all that differs.
+		if e := distance(got, want[i]); !(e < 0.06) {
+			t.Errorf("logits of token %d are %.4f off the float32 model's", i, e)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/lamina-llm/lamina/decode/planes"
@@ -36,29 +35,7 @@ func TestPictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	ids := []int32{0, 17, 1999, 512, 511, 100, 3, 3, 250, 1640}
-	var first [][]float32
-	for _, c := range []struct {
-		regime  plan.Regime
-		threads int
-	}{{plan.A, 2}, {plan.B, 1}, {plan.C, 2}, {plan.C, 1}} {
-		m := openRegime(t, path, engine.Options{Context: 64, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: engine.KVQ16}, c.regime)
-		p := m.Plan()
-		t.Log(p.Title())
-		for how, got := range map[string][][]float32{"batch": logits(t, m, ids), "tokens": oneByOne(t, m, ids)} {
-			if first == nil {
-				first = got
-			}
-			for i := range got {
-				if !slices.Equal(got[i], first[i]) {
-					t.Fatalf("%s, %d threads, %s: logits of token %d differ from those of the first regime", p.Title(), c.threads, how, i)
-				}
-			}
-		}
-		if err := m.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-
+	inRegimes(t, path, ids, setting{plan.A, 2}, setting{plan.B, 1}, setting{plan.C, 2}, setting{plan.C, 1})
 	if _, err := engine.Open(ctx, spoil(t, path), engine.Options{RAM: 8 << 30, Context: 64}); !errors.Is(err, planes.ErrCorrupt) {
 		t.Errorf("a damaged picture: %v", err)
 	}
