@@ -117,15 +117,41 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
+// TestPing: a generator that says nothing until two pings have come shows that
+// headers and pings do not wait for it.
 func TestPing(t *testing.T) {
-	r := start(t, &servertest.Model{Prefill: 350 * time.Millisecond}, func(o *server.Options) { o.PingInterval = 100 * time.Millisecond })
-	sent := time.Now()
+	heard := make(chan struct{})
+	r := scripted(t, func(ctx context.Context, yield func(model.Event, error) bool) {
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			return
+		}
+		for range 3 {
+			yield(model.Event{Text: "a", Tokens: []model.TokenInfo{{ID: 'a', Bytes: []byte("a")}}}, nil)
+		}
+		yield(model.Event{Finish: model.FinishLength, Usage: &model.Usage{PromptTokens: 1, CompletionTokens: 3}}, nil)
+	}, func(o *server.Options) { o.PingInterval = 20 * time.Millisecond })
 	resp := r.do("POST", chat, `{"messages":[{"role":"user","content":"x"}],"max_tokens":4,"stream":true}`)
-	if took := time.Since(sent); took > 250*time.Millisecond {
-		t.Errorf("headers after %v", took)
-	}
-	data, pings := events(t, resp.Body)
-	if pings < 2 || len(data) != 6 || !strings.Contains(data[0], `"role":"assistant"`) {
+	early, late := io.Pipe()
+	go func() { // passes the answer on, and counts
+		lines, pings := bufio.NewReader(resp.Body), 0
+		for {
+			line, err := lines.ReadString('\n')
+			io.WriteString(late, line)
+			if line == ": ping\n" {
+				if pings++; pings == 2 {
+					close(heard)
+				}
+			}
+			if err != nil {
+				late.CloseWithError(err)
+				return
+			}
+		}
+	}()
+	data, pings := events(t, early)
+	if pings < 2 || len(data) != 5 || !strings.Contains(data[0], `"role":"assistant"`) {
 		t.Errorf("%d pings, %d events", pings, len(data))
 	}
 }
