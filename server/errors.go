@@ -167,7 +167,7 @@ func (s *Server) protocolError(ctx *fasthttp.RequestCtx, err error) {
 		e = newError(fasthttp.StatusBadRequest, typeInvalid, "bad_http", "The request is not valid HTTP.")
 	}
 	fail(ctx, e)
-	s.m.requests.WithLabelValues("none", fmt.Sprint(e.status)).Inc()
+	s.m.requests.inc("none", e.status)
 }
 
 // drain reads what a client is still sending, within limits: closing a socket

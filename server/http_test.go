@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/lamina-llm/lamina/server"
 	"github.com/lamina-llm/lamina/server/servertest"
 )
@@ -208,10 +206,8 @@ func TestBusy(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	extra := prometheus.NewRegistry()
-	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "engine_layers", Help: "x"})
-	extra.MustRegister(g)
-	r := start(t, &servertest.Model{}, func(o *server.Options) { o.Gatherer = extra })
+	extra := func(b []byte) []byte { return append(b, "engine_layers 0\n"...) }
+	r := start(t, &servertest.Model{}, func(o *server.Options) { o.Metrics = extra })
 	r.ask(completions, `{"prompt":["ab","c"],"max_tokens":5}`)
 	r.refuse(completions, `{}`, 400, "prompt", "missing_required_parameter")
 	status, body, h := r.get("/metrics")

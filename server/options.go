@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/lamina-llm/lamina/model"
 )
 
@@ -90,10 +88,10 @@ type Options struct {
 	DefaultTimeout time.Duration // the same for requests that name no timeout; default RequestTimeout
 	PingInterval   time.Duration // silence before a stream's comment line; default 10 s
 
-	Plan     func() any          // memory plan, shown as JSON at /v1/lamina/plan; nil is no such route
-	Gatherer prometheus.Gatherer // metrics of others to show with the server's own; may be nil
-	Ready    func() bool         // readiness besides draining; nil means always ready
-	Logger   *slog.Logger        // default: discards
+	Plan    func() any            // memory plan, shown as JSON at /v1/lamina/plan; nil is no such route
+	Metrics func(b []byte) []byte // appends metrics of others, in the Prometheus text format, to the server's own; may be nil
+	Ready   func() bool           // readiness besides draining; nil means always ready
+	Logger  *slog.Logger          // default: discards
 }
 
 func (o Options) withDefaults() (Options, error) {

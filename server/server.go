@@ -237,7 +237,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			fail(ctx, toAPI(fmt.Errorf("server: panic: %v", r)))
 		}
 		code := ctx.Response.StatusCode()
-		s.m.requests.WithLabelValues(name, fmt.Sprint(code)).Inc()
+		s.m.requests.inc(name, code)
 		s.log.Debug("request", "id", id, "method", string(ctx.Method()), "path", string(ctx.Path()),
 			"status", code, "took", s.now().Sub(start))
 	}()

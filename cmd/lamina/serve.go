@@ -10,8 +10,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/lamina-llm/lamina/internal/engine"
 	"github.com/lamina-llm/lamina/server"
 )
@@ -99,15 +97,11 @@ func (c *serveCmd) Run(a *app) (err error) {
 
 // server puts the API in front of an engine.
 func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Server, error) {
-	metrics := prometheus.NewRegistry()
-	if err := metrics.Register(e.Collector()); err != nil {
-		return nil, err
-	}
 	o := server.Options{
 		Models: []string{c.id(m)}, Version: buildVersion(), Fingerprint: "lamina-" + buildVersion(),
 		Context: m.Context(), Sampling: m.Sampling(), MaxTokens: c.MaxTokens,
 		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout, DefaultTimeout: c.DefaultTimeout,
-		Plan: func() any { return e.PlanReport() }, Gatherer: metrics, Logger: a.log,
+		Plan: func() any { return e.PlanReport() }, Metrics: e.Metrics(), Logger: a.log,
 	}
 	o.MaxConns, o.MaxBody = connections(m.HTTPBytes(), m.Context())
 	if c.File != "" {

@@ -17,7 +17,7 @@ const ours = `
 	< internal/cpu, internal/tile, decode/vvc,
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
-	  runtime/budget, runtime/sched,
+	  runtime/budget, runtime/sched, promtext,
 	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
@@ -66,12 +66,12 @@ const ours = `
 	model/kv, model/llama, pack, runtime/sched < internal/codecs;
 
 	# Requests come in. The server knows requests and events, no weights.
-	model < server;
+	model, promtext < server;
 	model, server < server/servertest;
 
 	# The wiring: the one place at run time that sees both sides.
 	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
-	weights, loader, internal/source,
+	weights, loader, internal/source, promtext,
 	model, model/kv, model/token, model/chat, model/sample, model/llama,
 	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched
 	< internal/engine;
@@ -116,8 +116,8 @@ const outside = `
 	# Modules, each in its place.
 	github.com/klauspost/cpuid/v2 < internal/cpu;
 	github.com/valyala/fasthttp < server;
-	github.com/prometheus/client_golang/prometheus/..., github.com/prometheus/common/expfmt
-	< server, internal/engine, cmd/lamina;
+	github.com/prometheus/client_golang/prometheus/... < server, internal/engine, promtext;
+	github.com/prometheus/client_model/go < promtext;
 	github.com/gpustack/gguf-parser-go < weights/gguf;
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;

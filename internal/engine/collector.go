@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/lamina-llm/lamina/promtext"
 	"github.com/lamina-llm/lamina/runtime/budget"
 	"github.com/lamina-llm/lamina/runtime/plan"
 )
@@ -40,8 +41,7 @@ type storeStats struct {
 
 // metric is one figure of the collector.
 type metric struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
+	promtext.Family
 	value func(s *snapshot) float64
 }
 
@@ -53,15 +53,13 @@ type histograms struct {
 }
 
 func newHistograms() histograms {
-	make := func(name, help string, start float64, n int) prometheus.Histogram {
-		return prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "lamina", Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(start, 2, n),
-		})
+	make := func(name string, start float64, n int) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Buckets: prometheus.ExponentialBuckets(start, 2, n)})
 	}
 	return histograms{
-		queue:     make("queue_seconds", "Time that requests waited to be admitted.", 0.001, 15),
-		sequences: make("batch_sequences", "Sequences of a pass.", 1, 9),
-		rows:      make("batch_rows", "Tokens of a pass, prompts and guesses included.", 1, 11),
+		queue:     make("lamina_queue_seconds", 0.001, 15),
+		sequences: make("lamina_batch_sequences", 1, 9),
+		rows:      make("lamina_batch_rows", 1, 11),
 	}
 }
 
@@ -75,25 +73,25 @@ func heapBytes() float64 {
 	return float64(sample[0].Value.Uint64())
 }
 
+// collector has the engine's metrics but for their values.
 type collector struct {
-	e       *Engine
-	metrics []metric
-	memory  *prometheus.Desc
-	planned *prometheus.Desc
-	units   *prometheus.Desc
-	regime  *prometheus.Desc
+	e                              *Engine
+	metrics                        []metric
+	memory, planned, units, regime promtext.Family
+	queue, sequences, rows         promtext.Family
 }
 
-// Collector returns the engine's metrics. Reading them costs a few atomic
+// Metrics returns a function that appends the engine's metrics in the Prometheus
+// text format, for any number of goroutines. Reading them costs a few atomic
 // loads and short locks, and disturbs no computation. The names that begin
 // with "vllm:" are those that routers of inference servers look for.
-func (e *Engine) Collector() prometheus.Collector {
+func (e *Engine) Metrics() func(b []byte) []byte {
 	c := &collector{e: e}
-	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
-	named := func(name, help string, kind prometheus.ValueType, value func(s *snapshot) float64) {
-		c.metrics = append(c.metrics, metric{prometheus.NewDesc(name, help, nil, nil), kind, value})
+	const gauge, counter = promtext.Gauge, promtext.Counter
+	named := func(name, help string, kind promtext.Kind, value func(s *snapshot) float64) {
+		c.metrics = append(c.metrics, metric{promtext.New(name, help, kind), value})
 	}
-	add := func(name, help string, kind prometheus.ValueType, value func(s *snapshot) float64) {
+	add := func(name, help string, kind promtext.Kind, value func(s *snapshot) float64) {
 		named("lamina_"+name, help, kind, value)
 	}
 	waiting := func(s *snapshot) float64 { return float64(s.e.stats.waiting.Load()) }
@@ -142,29 +140,18 @@ func (e *Engine) Collector() prometheus.Collector {
 	named("vllm:num_requests_waiting", "Alias of lamina_requests_waiting.", gauge, waiting)
 	named("vllm:kv_cache_usage_perc", "Alias of lamina_kv_usage_ratio; 1 is all.", gauge, usage)
 	named("vllm:gpu_cache_usage_perc", "Alias of lamina_kv_usage_ratio under its older name.", gauge, usage)
-	c.memory = prometheus.NewDesc("lamina_memory_leased_bytes", "Bytes leased from the budget.", []string{"purpose"}, nil)
-	c.planned = prometheus.NewDesc("lamina_memory_planned_bytes", "Bytes that the memory plan foresees.", []string{"purpose"}, nil)
-	c.units = prometheus.NewDesc("lamina_units", "Units of weights by where they are.", []string{"placement"}, nil)
-	c.regime = prometheus.NewDesc("lamina_memory_regime", "Regime of the memory plan: A unpacked, B coded, C streamed.", []string{"regime"}, nil)
-	return c
+	c.memory = promtext.New("lamina_memory_leased_bytes", "Bytes leased from the budget.", gauge)
+	c.planned = promtext.New("lamina_memory_planned_bytes", "Bytes that the memory plan foresees.", gauge)
+	c.units = promtext.New("lamina_units", "Units of weights by where they are.", gauge)
+	c.regime = promtext.New("lamina_memory_regime", "Regime of the memory plan: A unpacked, B coded, C streamed.", gauge)
+	c.queue = promtext.New("lamina_queue_seconds", "Time that requests waited to be admitted.", promtext.Histogram)
+	c.sequences = promtext.New("lamina_batch_sequences", "Sequences of a pass.", promtext.Histogram)
+	c.rows = promtext.New("lamina_batch_rows", "Tokens of a pass, prompts and guesses included.", promtext.Histogram)
+	return c.append
 }
 
-// Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range c.metrics {
-		ch <- m.desc
-	}
-	for _, d := range []*prometheus.Desc{c.memory, c.planned, c.units, c.regime} {
-		ch <- d
-	}
-	h := &c.e.hist
-	for _, d := range []prometheus.Histogram{h.queue, h.sequences, h.rows} {
-		d.Describe(ch)
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
+// append looks at everything once and writes it.
+func (c *collector) append(b []byte) []byte {
 	m := c.e.m
 	s := snapshot{e: c.e, memory: m.ledger.Stats()}
 	if m.store != nil {
@@ -175,22 +162,25 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, m := range c.metrics {
-		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&s))
+		b = m.One(b, m.value(&s))
 	}
+	b = c.memory.Head(b)
 	for _, p := range budget.Purposes() {
-		ch <- prometheus.MustNewConstMetric(c.memory, prometheus.GaugeValue, float64(s.memory.By[p].Used), p.String())
+		b = c.memory.Value(b, float64(s.memory.By[p].Used), "purpose", p.String())
 	}
+	b = c.planned.Head(b)
 	for _, a := range m.plan.Bytes {
-		ch <- prometheus.MustNewConstMetric(c.planned, prometheus.GaugeValue, float64(a.Bytes), a.Purpose.String())
+		b = c.planned.Value(b, float64(a.Bytes), "purpose", a.Purpose.String())
 	}
 	if m.store != nil {
+		b = c.units.Head(b)
 		for _, p := range []plan.Placement{plan.Pinned, plan.Unpacked, plan.Streamed} {
-			ch <- prometheus.MustNewConstMetric(c.units, prometheus.GaugeValue, float64(m.plan.Count(p)), p.String())
+			b = c.units.Value(b, float64(m.plan.Count(p)), "placement", p.String())
 		}
-		ch <- prometheus.MustNewConstMetric(c.regime, prometheus.GaugeValue, 1, m.plan.Regime.String())
+		b = c.regime.Value(c.regime.Head(b), 1, "regime", m.plan.Regime.String())
 	}
 	h := &c.e.hist
-	for _, d := range []prometheus.Histogram{h.queue, h.sequences, h.rows} {
-		d.Collect(ch)
-	}
+	b = c.queue.Metric(b, h.queue)
+	b = c.sequences.Metric(b, h.sequences)
+	return c.rows.Metric(b, h.rows)
 }

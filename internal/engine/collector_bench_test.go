@@ -1,11 +1,7 @@
 package engine
 
 import (
-	"bytes"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
 	"github.com/lamina-llm/lamina/internal/builtin"
 )
@@ -19,24 +15,11 @@ func BenchmarkScrape(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer m.Close()
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(newEngine(m, Options{}).Collector()); err != nil {
-		b.Fatal(err)
-	}
-	var out bytes.Buffer
+	scrape := newEngine(m, Options{}).Metrics()
+	var out []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		families, err := registry.Gather()
-		if err != nil {
-			b.Fatal(err)
-		}
-		out.Reset()
-		e := expfmt.NewEncoder(&out, expfmt.NewFormat(expfmt.TypeTextPlain))
-		for _, f := range families {
-			if err := e.Encode(f); err != nil {
-				b.Fatal(err)
-			}
-		}
+		out = scrape(out[:0])
 	}
-	b.SetBytes(int64(out.Len()))
+	b.SetBytes(int64(len(out)))
 }

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
+	names "github.com/prometheus/common/model"
 
 	"github.com/lamina-llm/lamina/runtime/plan"
 )
@@ -26,15 +28,13 @@ func TestCollector(t *testing.T) {
 	if err := e.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(e.Collector()); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
+	text := e.Metrics()(nil)
+	parser := expfmt.NewTextParser(names.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	problems, err := promlint.New(bytes.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatal(err)
 	}
