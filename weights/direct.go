@@ -23,11 +23,11 @@ type uncached struct {
 // ReadAt implements io.ReaderAt but for the bytes between length and capacity of p,
 // which it may overwrite: direct reads take whole blocks.
 func (u *uncached) ReadAt(p []byte, off int64) (int, error) {
-	whole := (len(p) + directAlign - 1) &^ (directAlign - 1)
-	if !u.works() || off%directAlign != 0 || cap(p) < whole || !aligned(p) {
+	whole, ok := u.whole(p)
+	if !ok || off%directAlign != 0 {
 		return u.plain.ReadAt(p, off)
 	}
-	n, err := u.direct.ReadAt(p[:whole], off)
+	n, err := u.direct.ReadAt(whole, off)
 	switch {
 	case n >= len(p):
 		return len(p), nil
@@ -38,6 +38,15 @@ func (u *uncached) ReadAt(p []byte, off int64) (int, error) {
 		return u.plain.ReadAt(p, off)
 	}
 	return n, err
+}
+
+// whole returns p up to the end of its last block, and whether it may be read so.
+func (u *uncached) whole(p []byte) ([]byte, bool) {
+	n := (len(p) + directAlign - 1) &^ (directAlign - 1)
+	if !u.works() || cap(p) < n || !aligned(p) {
+		return nil, false
+	}
+	return p[:n], true
 }
 
 func (u *uncached) works() bool { return u.direct != nil && !u.refused.Load() }

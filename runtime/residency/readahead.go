@@ -2,6 +2,7 @@ package residency
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lamina-llm/lamina/runtime/arena"
 )
@@ -15,6 +16,7 @@ type read[T any] struct {
 	value T
 	refs  int
 	ready bool
+	ended bool // finish was called
 
 	asked    int64  // bytes whose reading has begun
 	arrived  []bool // by block
@@ -31,6 +33,12 @@ type read[T any] struct {
 // idle reports whether no goroutine works on r. Called with mu held.
 func (r *read[T]) idle() bool { return r.flight == 0 && !r.checking }
 
+// whole reports whether all of r has been read, if not verified. Called with mu
+// held.
+func (r *read[T]) whole() bool {
+	return r.err == nil && r.idle() && r.asked == int64(len(r.coded))
+}
+
 // block is a part of a unit.
 type block struct {
 	index int
@@ -42,26 +50,31 @@ type block struct {
 // of the next streamed unit, around the loop, until ctx ends. Blocks are begun
 // in order, so that the unit that is wanted first is there first, and units
 // follow each other without a break as long as there are slots.
-func (s *Store[T]) readAhead(ctx context.Context) {
-	for ctx.Err() == nil {
-		r, b := s.start(ctx)
+func (s *Store[T]) readAhead() {
+	for s.run.Err() == nil {
+		s.mu.Lock()
+		r, b := s.start()
+		s.mu.Unlock()
 		if r == nil {
 			select {
 			case <-s.kick:
-			case <-ctx.Done():
+			case <-s.run.Done():
 			}
 			continue
 		}
 		signal(s.kick) // there may be more for others
-		s.arrive(r, b, s.read(r.ctx, r.unit, b))
+		err := s.read(r.ctx, r.unit, b)
+		s.mu.Lock()
+		s.arrive(r, b, err)
+		s.advance(r)
+		s.mu.Unlock()
 	}
 }
 
 // start begins the next block, and if it is the first of its unit, moves a slot
 // from empty to reading. It returns nil if there is no slot, or no reason to.
-func (s *Store[T]) start(ctx context.Context) (*read[T], block) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Called with mu held.
+func (s *Store[T]) start() (*read[T], block) {
 	if s.paused {
 		return nil, block{}
 	}
@@ -80,7 +93,7 @@ func (s *Store[T]) start(ctx context.Context) (*read[T], block) {
 	r := &read[T]{pos: s.next, unit: s.order[s.next], slab: s.free[last]}
 	r.coded = r.slab.Bytes()[:s.o.Plan.Units[r.unit].CodedBytes]
 	r.arrived = make([]bool, s.blocks(len(r.coded)))
-	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.ctx, r.cancel = context.WithCancel(s.run)
 	s.free = s.free[:last]
 	s.next = (s.next + 1) % len(s.order)
 	s.queue = append(s.queue, r)
@@ -106,17 +119,19 @@ func (s *Store[T]) block(coded []byte, i int) block {
 	return block{i, off, coded[off:]}
 }
 
-// arrive takes note of a block that was read, or not. Whoever brings the bytes
-// that were missing verifies them, while the others go on reading.
+// arrive takes note of a block that was read, or not. Called with mu held.
 func (s *Store[T]) arrive(r *read[T], b block, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	r.flight--
 	r.fail(err)
 	if err == nil {
 		r.arrived[b.index] = true
 		s.stats.BytesRead += uint64(len(b.dst))
 	}
+}
+
+// advance verifies what has arrived of r, while others go on reading, and binds
+// it once that is all. Called with mu held, which is let go meanwhile.
+func (s *Store[T]) advance(r *read[T]) {
 	for !r.checking && r.err == nil && !r.dropped {
 		to := s.prefix(r)
 		if to == r.checked {
@@ -130,7 +145,7 @@ func (s *Store[T]) arrive(r *read[T], b block, err error) {
 		r.checked, r.value = to, value
 		r.fail(err)
 	}
-	if r.idle() && (r.err != nil || r.dropped || r.checked == int64(len(r.coded))) {
+	if !r.ended && r.idle() && (r.err != nil || r.dropped || r.checked == int64(len(r.coded))) {
 		s.finish(r)
 	}
 }
@@ -155,7 +170,7 @@ func (s *Store[T]) prefix(r *read[T]) int64 {
 
 // verify checks r up to byte to, and binds it if that is all of it.
 func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
-	if err = s.o.Source.Check(r.unit, r.coded, r.checked, to); err != nil {
+	if err = s.check(r.unit, r.coded, r.checked, to); err != nil {
 		return value, s.errorf(r.unit, "reading", err)
 	}
 	if to < int64(len(r.coded)) {
@@ -167,10 +182,28 @@ func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
 	return value, err
 }
 
+// checkBytes is what one worker checks at a time.
+const checkBytes = 128 << 10
+
+// check is Source.Check, shared out if there is somebody to share with.
+func (s *Store[T]) check(unit int, coded []byte, from, to int64) error {
+	n := int((to - from + checkBytes - 1) / checkBytes)
+	if s.o.Each == nil || s.o.Queue == nil || n < 2 {
+		return s.o.Source.Check(unit, coded, from, to)
+	}
+	failed := make([]error, n)
+	s.o.Each(n, func(_, i int) {
+		begin := from + int64(i)*checkBytes
+		failed[i] = s.o.Source.Check(unit, coded, begin, min(begin+checkBytes, to))
+	})
+	return errors.Join(failed...)
+}
+
 // finish moves the slot from reading to ready, or back to empty if the read has
 // failed or nobody wants it any more. Called with mu held, once r is idle.
 func (s *Store[T]) finish(r *read[T]) {
 	r.cancel()
+	r.ended = true
 	s.stats.Reads++
 	switch {
 	case r.dropped:
@@ -180,7 +213,7 @@ func (s *Store[T]) finish(r *read[T]) {
 	default:
 		r.ready = true
 	}
-	signal(s.kick)
+	s.more()
 	signal(s.progress)
 }
 

@@ -43,12 +43,20 @@ func (st *Stats) count(u plan.Placed) {
 
 // Stats returns the state of the store at one moment.
 func (s *Store[T]) Stats() Stats {
+	if s.o.Queue != nil {
+		select {
+		case s.turn <- struct{}{}:
+			s.o.Queue.Wait(0, s.landed)
+			<-s.turn
+		default: // somebody else looks
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Slots, st.InUse, st.Refs = len(s.slots), len(s.held), s.refs
 	for _, r := range s.queue {
-		if r.ready {
+		if r.ready || r.whole() {
 			st.Ready++
 		}
 	}

@@ -24,7 +24,8 @@ type Store[T any] struct {
 	slots    []*arena.Slab
 	regions  []*arena.Region
 
-	cancel   context.CancelFunc // stops the read-ahead
+	run      context.Context    // of the read-ahead
+	cancel   context.CancelFunc // stops it
 	wg       sync.WaitGroup     // the read-ahead
 	done     chan struct{}      // closed by Close
 	kick     chan struct{}      // capacity 1: there may be something to read
@@ -43,6 +44,7 @@ type Store[T any] struct {
 	failure error         // how reading that unit ended
 	refs    int           // acquired and not released
 	stopped bool          // the read-ahead has ended; the last release frees the memory
+	flights flights[T]
 	stats   Stats
 }
 
@@ -58,7 +60,7 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.Workers, o.Depth, o.Block = cmp.Or(o.Workers, 2), cmp.Or(o.Depth, DefaultDepth), cmp.Or(o.Block, DefaultBlock)
+	o.Workers, o.Depth, o.Block = cmp.Or(o.Workers, 2), cmp.Or(o.Depth, o.depth()), cmp.Or(o.Block, o.block())
 	s := &Store[T]{
 		o: o, log: o.Logger,
 		resident: make([]resident[T], len(o.Plan.Units)),
@@ -85,11 +87,16 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 		s.freeAll()
 		return nil, err
 	}
-	run, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	if len(s.order) > 0 {
+	s.run, s.cancel = context.WithCancel(context.Background())
+	switch {
+	case len(s.order) == 0:
+	case o.Queue != nil:
+		s.mu.Lock()
+		s.submit()
+		s.mu.Unlock()
+	default:
 		for range o.Depth {
-			s.wg.Go(func() { s.readAhead(run) })
+			s.wg.Go(s.readAhead)
 		}
 	}
 	return s, nil
@@ -161,6 +168,9 @@ func (s *Store[T]) await(ctx context.Context, unit int) (*read[T], error) {
 	s.waiting, s.failure = unit, nil
 	defer func() { s.waiting = -1 }()
 	for waited := false; ; waited = true {
+		if s.o.Queue != nil {
+			s.collect(0)
+		}
 		switch {
 		case s.isClosed():
 			return nil, s.errorf(unit, "acquiring", ErrClosed)
@@ -176,20 +186,30 @@ func (s *Store[T]) await(ctx context.Context, unit int) (*read[T], error) {
 			s.stats.Waits++
 		}
 		start := time.Now()
-		s.mu.Unlock()
-		var err error
-		select {
-		case <-s.progress:
-		case <-s.done:
-		case <-ctx.Done():
-			err = s.errorf(unit, "acquiring", ctx.Err())
-		}
-		s.mu.Lock()
+		err := s.wait(ctx)
 		s.stats.WaitTime += time.Since(start)
 		if err != nil {
-			return nil, err
+			return nil, s.errorf(unit, "acquiring", err)
 		}
 	}
+}
+
+// wait waits until a read has ended, or the store or ctx has. Called with mu and
+// the turn held; mu is let go meanwhile.
+func (s *Store[T]) wait(ctx context.Context) error {
+	if s.o.Queue != nil {
+		s.collect(glance)
+		return ctx.Err()
+	}
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-s.progress:
+	case <-s.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // take moves the front of the queue into use. Called with mu held.
@@ -219,7 +239,7 @@ func (s *Store[T]) steer(unit int) {
 	}
 	if moved || s.paused {
 		s.paused = false
-		signal(s.kick)
+		s.more()
 	}
 }
 
@@ -267,6 +287,16 @@ func (s *Store[T]) put(r *read[T]) {
 		}
 	}
 	s.free = append(s.free, r.slab)
+	s.more()
+}
+
+// more lets the read-ahead go on: there may be something to read. Called with mu
+// held.
+func (s *Store[T]) more() {
+	if s.o.Queue != nil {
+		s.submit()
+		return
+	}
 	signal(s.kick)
 }
 
@@ -278,6 +308,7 @@ func (s *Store[T]) Close() error {
 		close(s.done)
 		s.cancel()
 		s.wg.Wait()
+		s.drain()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.stopped = true
