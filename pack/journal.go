@@ -36,7 +36,7 @@ const (
 	journalText       = "text" // that the model wrote
 
 	journalVersion = 1
-	maxJournalLine = 64 << 20
+	maxJournalLog  = 64 << 20 // bytes; what lies beyond counts for nothing
 )
 
 // journal keeps what a run has finished beside its output, so that a run of
@@ -147,7 +147,7 @@ func openJournal(path, run string) (j *journal, note string, err error) {
 // read takes over what is whole and returns the bytes of the log up to there,
 // or why nothing is.
 func (j *journal) read(run string) (size int64, why string, err error) {
-	r := bufio.NewReader(io.LimitReader(j.log, maxJournalLine))
+	r := bufio.NewReader(io.LimitReader(j.log, maxJournalLog))
 	for {
 		line, err := r.ReadBytes('\n')
 		if err == io.EOF {
