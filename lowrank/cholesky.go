@@ -20,16 +20,17 @@ const (
 // triangular is the lower Cholesky factor L of an n x n matrix, row by row, with
 // elements off the diagonal negated: products here only ever add.
 type triangular struct {
-	n    int
-	l    []float64
-	pool Pool
+	n       int
+	l       []float64
+	inverse []float64 // of every block on the diagonal, cholBlock x n in all
+	pool    Pool
 }
 
 // cholesky factorises a symmetric positive definite matrix in place, reading its
 // lower triangle. least is the smallest square on the diagonal of L; below
 // leastPivot the factorisation is given up.
 func cholesky(n int, a []float64, pool Pool) (t *triangular, least float64) {
-	t, least = &triangular{n, a, pool}, math.Inf(1)
+	t, least = &triangular{n: n, l: a, inverse: make([]float64, cholBlock*n), pool: pool}, math.Inf(1)
 	own := make([]float64, cholBlock*n)
 	for j0 := 0; j0 < n; j0 += cholBlock {
 		width := min(cholBlock, n-j0)
@@ -53,26 +54,25 @@ func cholesky(n int, a []float64, pool Pool) (t *triangular, least float64) {
 				return nil, least
 			}
 			a[i*n+i] = math.Sqrt(pivot)
-			negate(a[i*n+j0 : i*n+i])
+			for j := j0; j < i; j++ {
+				a[i*n+j] = -a[i*n+j]
+			}
 		}
+		t.invert(j0, width)
 		below := n - j0 - width
 		parallel(pool, n, (below+taskRows-1)/taskRows, func(task int) {
 			r := j0 + width + task*taskRows
 			rows := min(taskRows, n-r)
 			update(r, rows)
+			t.divide(a[r*n+j0:], j0, rows)
 			for i := r; i < r+rows; i++ {
-				t.substitute(a[i*n:(i+1)*n], j0, j0+width)
-				negate(a[i*n+j0 : i*n+j0+width])
+				for j := j0; j < j0+width; j++ {
+					a[i*n+j] = -a[i*n+j]
+				}
 			}
 		})
 	}
 	return t, least
-}
-
-func negate(v []float64) {
-	for i := range v {
-		v[i] = -v[i]
-	}
 }
 
 // substitute solves L x = b in elements from to to-1 of x, which holds b; what
@@ -88,19 +88,44 @@ func (t *triangular) substitute(x []float64, from, to int) {
 	}
 }
 
+// invert finds the inverse of the block of L on the diagonal at j0.
+func (t *triangular) invert(j0, width int) {
+	column := make([]float64, j0+width)
+	for j := range width {
+		clear(column)
+		column[j0+j] = 1
+		t.substitute(column, j0, j0+width)
+		for i := range width {
+			t.inverse[j0*cholBlock+i*width+j] = column[j0+i]
+		}
+	}
+}
+
+// divide multiplies n rows x, at a distance of t.n, with the inverse of the block
+// at j0.
+func (t *triangular) divide(x []float64, j0, n int) {
+	var old [mostRows * cholBlock]float64
+	width := min(cholBlock, t.n-j0)
+	for i := range n {
+		row := x[i*t.n : i*t.n+width]
+		copy(old[i*width:], row)
+		clear(row)
+	}
+	kern.MatMulF64(x, t.n, t.inverse[j0*cholBlock:], width, old[:], width, width, width, n)
+}
+
 // solve returns L^-1 y for n rows y of width cols.
 func (t *triangular) solve(y []float64, cols int) []float64 {
 	n := t.n
 	x := transpose(y, n, cols, t.pool)
-	parallel(t.pool, n, (cols+taskRows-1)/taskRows, func(task int) {
-		r := task * taskRows
-		rows := min(taskRows, cols-r)
+	each := share(cols, 4, t.pool)
+	parallel(t.pool, n, (cols+each-1)/each, func(task int) {
+		r := task * each
+		rows := min(each, cols-r)
 		for j0 := 0; j0 < n; j0 += cholBlock {
 			width := min(cholBlock, n-j0)
 			kern.MatMulF64(x[r*n+j0:], n, t.l[j0*n:], n, x[r*n:], n, width, j0, rows)
-			for i := r; i < r+rows; i++ {
-				t.substitute(x[i*n:(i+1)*n], j0, j0+width)
-			}
+			t.divide(x[r*n+j0:], j0, rows)
 		}
 	})
 	return transpose(x, cols, n, t.pool)

@@ -1,7 +1,6 @@
 package lowrank
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -19,7 +18,10 @@ type Pool interface {
 
 // Blocks of the algorithms below.
 const (
-	panelWidth = 32  // reflectors that are applied together
+	panelWidth = 32  // reflectors that are gathered
+	backWidth  = 128 // reflectors that are applied together to eigenvectors
+	groups     = 16  // sums that are kept apart
+	imageCols  = 256 // columns of a block that stays in a cache
 	taskRows   = 32  // rows of a task, at least
 	mostRows   = 128 // and at most: they pass over a whole matrix in memory
 	aloneBelow = 128 // sizes that are not worth a parallel loop
@@ -29,45 +31,35 @@ const (
 // the eigenvectors of the first count of them as rows. Both triangles of a are
 // given; a is destroyed. Values are exact to some roundings of the largest one.
 //
-// It is the classical way, Householder reflectors to tridiagonal form and
-// implicit QL from there (Golub and Van Loan, Matrix Computations, 8.3), with
-// the reflectors in blocks and the rotations of many QL steps applied together,
-// so that nearly all of the work is products and runs on all workers: gonum's
-// takes minutes where this takes seconds.
+// It is the classical way, Householder reflectors to tridiagonal form (Golub and
+// Van Loan, Matrix Computations, 8.3), in blocks, and from there implicit QL for
+// values alone, divide and conquer for vectors, so that nearly all of the work is
+// products and runs on all workers: gonum's takes minutes where this takes seconds.
 func eigen(n int, a []float64, count int, pool Pool) (values, vectors []float64, err error) {
-	unit := normalise(a)
+	unit := normalise(a, n, pool)
 	t := tridiagonal{n: n, a: a, d: make([]float64, n), e: make([]float64, n), tau: make([]float64, n), pool: pool}
 	t.reduce()
-	var z [][]float64
-	if count > 0 {
-		z = make([][]float64, (n+kern.RotateLanes-1)/kern.RotateLanes)
-		for b := range z {
-			z[b] = make([]float64, n*kern.RotateLanes)
-			for lane := range min(kern.RotateLanes, n-b*kern.RotateLanes) {
-				z[b][(b*kern.RotateLanes+lane)*kern.RotateLanes+lane] = 1
-			}
-		}
+	if count == 0 {
+		err = t.iterate(nil)
+		slices.Sort(t.d)
+	} else {
+		vectors, err = t.divide(count)
 	}
-	if err := t.iterate(z); err != nil {
+	if err != nil {
 		return nil, nil, err
 	}
-	order := make([]int, n)
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(t.d[j], t.d[i]) })
-	values = make([]float64, n)
-	for k, i := range order {
-		values[k] = t.d[i] * unit
+	values = t.d
+	slices.Reverse(values)
+	for i := range values {
+		values[i] *= unit
 	}
 	if count == 0 {
 		return values, nil, nil
 	}
-	vectors = make([]float64, count*n)
-	parallel(pool, n, count, func(k int) {
-		row := vectors[k*n : (k+1)*n]
-		for i := range row {
-			row[i] = z[i/kern.RotateLanes][order[k]*kern.RotateLanes+i%kern.RotateLanes]
+	parallel(pool, n, count/2, func(i int) {
+		x, y := vectors[i*n:(i+1)*n], vectors[(count-1-i)*n:(count-i)*n]
+		for j := range x {
+			x[j], y[j] = y[j], x[j]
 		}
 	})
 	t.back(vectors, count)
@@ -77,21 +69,34 @@ func eigen(n int, a []float64, count int, pool Pool) (values, vectors []float64,
 // normalise scales a to elements of at most 1, so that squares neither overflow
 // nor vanish, by a power of two, so that nothing is rounded. It returns what to
 // multiply with to get back.
-func normalise(a []float64) (unit float64) {
-	top := 0.0
-	for _, x := range a {
-		top = max(top, math.Abs(x))
-	}
+func normalise(a []float64, n int, pool Pool) (unit float64) {
+	top := largest(a, n, pool)
 	if top == 0 {
 		return 1
 	}
 	_, exp := math.Frexp(top)
 	exp = max(exp, -1000)
 	scale := math.Ldexp(1, -exp)
-	for i := range a {
-		a[i] *= scale
-	}
+	parallel(pool, n, n, func(i int) {
+		for j := range n {
+			a[i*n+j] *= scale
+		}
+	})
 	return math.Ldexp(1, exp)
+}
+
+// largest returns the greatest magnitude in a matrix.
+func largest(a []float64, rows int, pool Pool) float64 {
+	cols := len(a) / rows
+	tops := make([]float64, rows)
+	parallel(pool, min(rows, cols), rows, func(r int) {
+		top := 0.0
+		for _, x := range a[r*cols : (r+1)*cols] {
+			top = max(top, math.Abs(x))
+		}
+		tops[r] = top
+	})
+	return slices.Max(tops)
 }
 
 // parallel runs f for every i below tasks, on the pool if the problem of size n
@@ -109,35 +114,43 @@ func parallel(pool Pool, n, tasks int, f func(i int)) {
 // tridiagonal is a symmetric matrix on its way to diagonal form.
 type tridiagonal struct {
 	n    int
-	a    []float64 // row j: the matrix, then from j+1 on the j-th reflector
+	a    []float64 // row j: upper triangle of the matrix, then from j+1 on the j-th reflector
 	d, e []float64 // diagonal; e[j] couples j and j+1
 	tau  []float64 // of the reflectors
 	pool Pool
 }
 
+// panel is the reflectors v of some columns and what they do to the matrix,
+// A - V W^T - W V^T.
+type panel struct {
+	v, w  []float64 // panelWidth x n
+	pairs []float64 // n x 2 panelWidth: element i of all, v0 w0 v1 w1 ...
+	coef  []float64 // 2 panelWidth
+	parts []float64 // groups x n
+}
+
 // reduce brings a to tridiagonal form by reflectors H = I - tau v v^T. Those of
-// a panel are gathered, A - V W^T - W V^T, before they are applied to the rest.
+// a panel are gathered before they are applied to the rest.
 func (t *tridiagonal) reduce() {
 	n, a := t.n, t.a
-	v, w := make([]float64, panelWidth*n), make([]float64, panelWidth*n)
-	vt, wt := make([]float64, n*2*panelWidth), make([]float64, n*2*panelWidth)
+	p := panel{
+		v: make([]float64, panelWidth*n), w: make([]float64, panelWidth*n),
+		pairs: make([]float64, n*2*panelWidth), coef: make([]float64, 2*panelWidth), parts: make([]float64, groups*n),
+	}
+	swapped := make([]float64, n*2*panelWidth)
 	for j0 := 0; j0 < n-2; j0 += panelWidth {
 		width := min(panelWidth, n-2-j0)
 		for k := range width {
-			t.reflect(j0+k, k, v, w)
+			t.reflect(j0+k, k, &p)
 		}
-		// Rows of [V W] and of -[W V], side by side in memory.
 		at, m := j0+width, n-j0-width
-		for i := range m {
-			p, q := vt[i*2*width:], wt[i*2*width:]
-			for k := range width {
-				x, y := v[k*n+at+i], w[k*n+at+i]
-				p[k], p[width+k], q[k], q[width+k] = x, y, -y, -x
-			}
+		pairs := p.pairs[at*2*panelWidth:]
+		for i := 0; i < 2*panelWidth*m; i += 2 {
+			swapped[i], swapped[i+1] = -pairs[i+1], -pairs[i]
 		}
 		parallel(t.pool, m, (m+taskRows-1)/taskRows, func(task int) {
 			r := task * taskRows
-			kern.MatMulF64(a[(at+r)*n+at:], n, vt, 2*width, wt[r*2*width:], 2*width, m, 2*width, min(taskRows, m-r))
+			kern.MatMulF64(a[(at+r)*n+at+r:], n, pairs[r*2*panelWidth:], 2*panelWidth, swapped[r*2*panelWidth:], 2*panelWidth, m-r, 2*width, min(taskRows, m-r))
 		})
 	}
 	for j := max(n-2, 0); j < n; j++ {
@@ -148,66 +161,123 @@ func (t *tridiagonal) reduce() {
 	}
 }
 
-// reflect makes the reflector of column j, the k-th of its panel, in row k of v,
-// and what it does to the matrix in row k of w.
-func (t *tridiagonal) reflect(j, k int, v, w []float64) {
+// reflect makes the reflector of column j, the k-th of its panel.
+func (t *tridiagonal) reflect(j, k int, p *panel) {
 	n, a := t.n, t.a
 	row := a[j*n+j : (j+1)*n]
-	for p := range k {
-		pv, pw := v[p*n+j:(p+1)*n], w[p*n+j:(p+1)*n]
-		x, y := pw[0], pv[0]
-		for i := range row {
-			row[i] -= pv[i]*x + pw[i]*y
-		}
+	for i := 0; i < 2*k; i += 2 {
+		own := p.pairs[j*2*panelWidth:]
+		p.coef[i], p.coef[i+1] = -own[i+1], -own[i]
 	}
+	kern.MatMulF64(row, len(row), p.pairs[j*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, len(row), 2*k, 1)
 	t.d[j] = row[0]
 	x := row[1:]
 	rest := 0.0
 	for _, y := range x[1:] {
 		rest += y * y
 	}
-	own := v[k*n+j+1 : (k+1)*n]
-	image := w[k*n+j+1 : (k+1)*n]
-	clear(v[k*n : k*n+j+1])
-	clear(w[k*n : k*n+j+1])
+	own := p.v[k*n+j+1 : (k+1)*n]
+	image := p.w[k*n+j+1 : (k+1)*n]
+	clear(own)
+	clear(image)
 	if rest == 0 {
 		t.e[j], t.tau[j] = x[0], 0
-		clear(own)
-		clear(image)
 		clear(x)
-		return
-	}
-	beta := -math.Copysign(math.Sqrt(x[0]*x[0]+rest), x[0])
-	tau := (beta - x[0]) / beta
-	scale := 1 / (x[0] - beta)
-	for i := range x {
-		x[i] *= scale
-	}
-	x[0] = 1
-	copy(own, x)
-	t.e[j], t.tau[j] = beta, tau
-	m := len(own)
-	clear(image)
-	parallel(t.pool, m, (m+taskRows-1)/taskRows, func(task int) {
-		r := task * taskRows
-		kern.MatMulF64(image[r:], m, a[(j+1+r)*n+j+1:], n, own, m, min(taskRows, m-r), m, 1)
-	})
-	for p := range k {
-		pv, pw := v[p*n+j+1:(p+1)*n], w[p*n+j+1:(p+1)*n]
-		var inner [2]float64
-		kern.MatMulF64(inner[:1], 1, pw, m, own, m, 1, m, 1)
-		kern.MatMulF64(inner[1:], 1, pv, m, own, m, 1, m, 1)
-		for i := range image {
-			image[i] -= pv[i]*inner[0] + pw[i]*inner[1]
+	} else {
+		beta := -math.Copysign(math.Sqrt(x[0]*x[0]+rest), x[0])
+		tau := (beta - x[0]) / beta
+		scale := 1 / (x[0] - beta)
+		for i := range x {
+			x[i] *= scale
+		}
+		x[0] = 1
+		copy(own, x)
+		t.e[j], t.tau[j] = beta, tau
+		t.image(j, k, p)
+		inner := 0.0
+		for i, y := range own {
+			inner += image[i] * y
+		}
+		half := tau * inner / 2
+		for i, y := range own {
+			image[i] = tau * (image[i] - half*y)
 		}
 	}
-	inner := 0.0
 	for i, y := range own {
-		inner += image[i] * y
+		pair := p.pairs[(j+1+i)*2*panelWidth+2*k:]
+		pair[0], pair[1] = y, image[i]
 	}
-	half := tau * inner / 2
-	for i, y := range own {
-		image[i] = tau * (image[i] - half*y)
+}
+
+// image computes in row k of p.w what the matrix, with the reflectors of the
+// panel before the k-th on it, makes of that one. It reads the upper triangle
+// alone, once, which is what takes the time: a block of it serves for its own
+// rows and, the other way, for its columns. The latter's sums are kept apart for
+// groups of blocks, so that they do not depend on who computes what.
+func (t *tridiagonal) image(j, k int, p *panel) {
+	n, m := t.n, t.n-j-1
+	a := t.a[(j+1)*n+j+1:]
+	own, image := p.v[k*n+j+1:(k+1)*n], p.w[k*n+j+1:(k+1)*n]
+	var inner [2 * panelWidth]float64
+	if k > 0 {
+		kern.MatMulF64(inner[:], k, p.v[j+1:], n, own, m, k, m, 1)
+		kern.MatMulF64(inner[panelWidth:], k, p.w[j+1:], n, own, m, k, m, 1)
+	}
+	for i := range k {
+		p.coef[2*i], p.coef[2*i+1] = -inner[panelWidth+i], -inner[i]
+	}
+	pairs := p.pairs[(j+1)*2*panelWidth:]
+	blocks := (m + taskRows - 1) / taskRows
+	parallel(t.pool, m, min(groups, blocks), func(group int) {
+		part := p.parts[group*n : group*n+m]
+		clear(part[min(group*taskRows, m):])
+		for block := group; block < blocks; block += groups {
+			r := block * taskRows
+			rows := min(taskRows, m-r)
+			kern.MatMulF64(image[r:], m, pairs[r*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, rows, 2*k, 1)
+			// The square on the diagonal, of which one half is there.
+			for i := range rows {
+				line := a[(r+i)*n+r : (r+i)*n+r+rows]
+				sum := line[i] * own[r+i]
+				for c := i + 1; c < rows; c++ {
+					sum += line[c] * own[r+c]
+					image[r+c] += line[c] * own[r+i]
+				}
+				image[r+i] += sum
+			}
+			for c := r + rows; c < m; c += imageCols {
+				width := min(imageCols, m-c)
+				kern.MatMulF64(image[r:], m, a[r*n+c:], n, own[c:], m, rows, width, 1)
+				addRows(part[c:c+width], a[r*n+c:], n, own[r:r+rows])
+			}
+		}
+	})
+	for group := range min(groups, blocks) {
+		first := min((group+1)*taskRows, m)
+		part := p.parts[group*n+first : group*n+m]
+		for i, x := range image[first:] {
+			image[first+i] = x + part[i]
+		}
+	}
+}
+
+// addRows adds x[i] times row i of a to dst.
+func addRows(dst, a []float64, stride int, x []float64) {
+	i := 0
+	for ; i+4 <= len(x); i += 4 {
+		x0, x1, x2, x3 := x[i], x[i+1], x[i+2], x[i+3]
+		a0 := a[i*stride:][:len(dst)]
+		a1 := a[(i+1)*stride:][:len(dst)]
+		a2 := a[(i+2)*stride:][:len(dst)]
+		a3 := a[(i+3)*stride:][:len(dst)]
+		for j := range dst {
+			dst[j] += (a0[j]*x0 + a1[j]*x1) + (a2[j]*x2 + a3[j]*x3)
+		}
+	}
+	for ; i < len(x); i++ {
+		for j, y := range a[i*stride:][:len(dst)] {
+			dst[j] += y * x[i]
+		}
 	}
 }
 
@@ -302,50 +372,50 @@ func (t *tridiagonal) step(l, m int, cs []float64) []float64 {
 
 // back turns eigenvectors of the tridiagonal matrix, count rows of x, into those
 // of the matrix that was reduced: the product of all reflectors times each, a
-// panel I - V T V^T at a time.
+// block I - V T V^T at a time.
 func (t *tridiagonal) back(x []float64, count int) {
 	n := t.n
 	if n < 3 {
 		return
 	}
-	for j0 := (n - 3) / panelWidth * panelWidth; j0 >= 0; j0 -= panelWidth {
-		width := min(panelWidth, n-2-j0)
+	for j0 := (n - 3) / backWidth * backWidth; j0 >= 0; j0 -= backWidth {
+		width := min(backWidth, n-2-j0)
 		at, m := j0+1, n-j0-1 // the reflectors are zero before
 		v := make([]float64, width*m)
 		for k := range width {
 			copy(v[k*m+k:(k+1)*m], t.a[(j0+k)*n+j0+k+1:(j0+k+1)*n])
 		}
-		// T is upper triangular (Schreiber and Van Loan, 1989).
-		gram, tt := make([]float64, width*width), make([]float64, width*width)
-		kern.MatMulF64(gram, width, v, m, v, m, width, m, width)
-		for k := range width {
-			tt[k*width+k] = t.tau[j0+k]
-			for i := range k {
-				sum := 0.0
-				for p := i; p < k; p++ {
-					sum += tt[i*width+p] * gram[p*width+k]
-				}
-				tt[i*width+k] = -t.tau[j0+k] * sum
-			}
-		}
+		tt := t.blockFactor(v, j0, width, m)
 		vt := transpose(v, width, m, t.pool)
-		parallel(t.pool, n, (count+taskRows-1)/taskRows, func(task int) {
-			r := task * taskRows
-			rows := min(taskRows, count-r)
-			var p, q [taskRows * panelWidth]float64
-			kern.MatMulF64(p[:], width, v, m, x[r*n+at:], n, width, m, rows)
-			for i := range rows {
-				for k := range width {
-					sum := 0.0
-					for l := k; l < width; l++ {
-						sum += tt[k*width+l] * p[i*width+l]
-					}
-					q[i*width+k] = -sum
-				}
-			}
-			kern.MatMulF64(x[r*n+at:], n, vt, width, q[:], width, m, width, rows)
+		each := share(count, 4, t.pool)
+		parallel(t.pool, n, (count+each-1)/each, func(task int) {
+			r := task * each
+			rows := min(each, count-r)
+			p, q := make([]float64, rows*width), make([]float64, rows*width)
+			kern.MatMulF64(p, width, v, m, x[r*n+at:], n, width, m, rows)
+			kern.MatMulF64(q, width, tt, width, p, width, width, width, rows)
+			kern.MatMulF64(x[r*n+at:], n, vt, width, q, width, m, width, rows)
 		})
 	}
+}
+
+// blockFactor returns -T of the block of reflectors from the j0-th on, the rows
+// of v. T is upper triangular (Schreiber and Van Loan, 1989).
+func (t *tridiagonal) blockFactor(v []float64, j0, width, m int) []float64 {
+	inner := gram(v, v, width, m, t.pool)
+	tt := make([]float64, width*width)
+	for k := range width {
+		tau := t.tau[j0+k]
+		tt[k*width+k] = -tau
+		for i := range k {
+			sum := 0.0
+			for p := i; p < k; p++ {
+				sum += tt[i*width+p] * inner[p*width+k]
+			}
+			tt[i*width+k] = -tau * sum
+		}
+	}
+	return tt
 }
 
 // transpose returns the transpose of a rows x cols matrix.
@@ -354,11 +424,19 @@ func transpose(a []float64, rows, cols int, pool Pool) []float64 {
 	const block = 16
 	parallel(pool, max(rows, cols), (cols+block-1)/block, func(task int) {
 		j0 := task * block
+		width := min(block, cols-j0)
+		// Rows may lie so far apart that they want the same places of a cache: each is
+		// read, and each written, at one go.
+		var square [block * block]float64
 		for i0 := 0; i0 < rows; i0 += block {
-			for i := i0; i < min(i0+block, rows); i++ {
-				for j := j0; j < min(j0+block, cols); j++ {
-					t[j*rows+i] = a[i*cols+j]
+			height := min(block, rows-i0)
+			for i := range height {
+				for j, x := range a[(i0+i)*cols+j0 : (i0+i)*cols+j0+width] {
+					square[j*block+i] = x
 				}
+			}
+			for j := range width {
+				copy(t[(j0+j)*rows+i0:(j0+j)*rows+i0+height], square[j*block:])
 			}
 		}
 	})

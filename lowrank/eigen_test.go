@@ -28,7 +28,7 @@ func (g goroutines) For(n int, f func(worker, i int)) {
 // TestEigen checks what defines eigenvectors: A v = lambda v, and v orthonormal.
 func TestEigen(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	for _, n := range []int{1, 2, 3, 4, 15, 16, 17, 33, 34, 35, 66, 67, 130, 200} {
+	for _, n := range []int{1, 2, 3, 4, 15, 16, 17, 33, 34, 35, 66, 67, 130, 200, 331} {
 		third := (n + 2) / 3
 		some := make([]float64, third*n)
 		for i := range some {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/lamina-llm/lamina/internal/kern"
 )
@@ -30,17 +31,19 @@ var ErrNoInputs = errors.New("no use as a Gram matrix of inputs")
 //	||(W - A B) X||^2 = tr K - tr(A^T K A).
 //
 // The work is done in a basis of the column space, of dimension
-// k = min(rows, cols).
+// k = min(rows, cols), and turns in that of K's eigenvectors, where multiplying
+// by K is no product at all.
 //
 // Decomposition goes through W W^T or W^T W, in float64: singular values below
 // 1e-7 of the largest are noise. A Layer is immutable.
 type Layer struct {
 	rows, cols, k int
+	w             []float64
 	values        []float64 // singular values
-	start         []float64 // k x k: left singular vectors in the basis, as rows
-	basis         []float64 // rows x k; nil is the identity
-	r             []float64 // k x cols: W in the basis
-	km            []float64 // k x k: K in the basis; nil without Gram matrix
+	start         []float64 // k x k: left singular vectors in the basis, as rows; nil is the identity
+	right         []float64 // k x cols: right singular vectors as rows, if W is higher than wide; else nil
+	modes         []float64 // k x k: eigenvectors of K in the basis, as rows; nil without Gram matrix
+	carried       []float64 // its eigenvalues: the output energy that each carries
 	energy        float64   // tr K
 	pool          Pool
 }
@@ -51,68 +54,93 @@ const noise = 1e-7
 
 // NewLayer prepares w of rows x cols, row by row. second is the Gram matrix of
 // the inputs, cols x cols, both triangles, in any unit; nil leaves only [Layer.SVD].
-// Both are borrowed during the call; w is kept if it is not higher than wide and
-// must not change then. Time is O(rows*cols*k + rows*cols^2), done on the pool.
+// w is kept and must not change; second is borrowed during the call. Time is
+// O(rows*cols*k + rows*cols^2), done on the pool.
 // Errors wrap [ErrShape], [ErrEmpty], [ErrNotFinite], [ErrNoInputs] or
 // [ErrNoConvergence].
 func NewLayer(rows, cols int, w, second []float64, pool Pool) (*Layer, error) {
-	if err := check(rows, cols, w); err != nil {
+	if err := check(rows, cols, w, pool); err != nil {
 		return nil, err
 	}
 	if second != nil {
-		if err := checkGram(cols, second); err != nil {
+		if err := checkGram(cols, second, pool); err != nil {
 			return nil, err
 		}
 	}
-	l := &Layer{rows: rows, cols: cols, k: min(rows, cols), pool: pool}
+	l := &Layer{rows: rows, cols: cols, k: min(rows, cols), w: w, pool: pool}
 	squares, vectors, err := side(rows, cols, w, l.k, pool)
 	if err != nil {
 		return nil, err
 	}
 	l.values = roots(squares)
-	if rows <= cols {
-		l.r, l.start = w, vectors
-	} else {
-		// The basis is that of the left singular vectors U = W V / s.
-		wv := product(w, vectors, rows, l.k, cols, pool) // rows x k
-		for i := range rows {
-			for j, s := range l.values {
-				if s > 0 {
-					wv[i*l.k+j] /= s
-				} else {
-					wv[i*l.k+j] = 0
-				}
-			}
-		}
-		l.basis = wv
-		for j, s := range l.values {
-			for i := range cols {
-				vectors[j*cols+i] *= s
-			}
-		}
-		l.r = vectors
-		l.start = make([]float64, l.k*l.k)
-		for i := range l.k {
-			l.start[i*l.k+i] = 1
-		}
+	if rows <= cols { // the basis is the identity
+		l.start = vectors
+	} else { // the basis is that of the left singular vectors W V / s, which is never made
+		l.right = vectors
 	}
 	if second == nil {
 		return l, nil
 	}
-	l.km = gram(l.r, product(l.r, second, l.k, cols, cols, pool), l.k, cols, pool)
+	var k []float64
+	if l.right == nil {
+		k = congruent(w, second, l.k, cols, pool)
+	} else { // W in the basis is s V^T
+		k = congruent(l.right, second, l.k, cols, pool)
+		parallel(pool, l.k, l.k, func(i int) {
+			for j, s := range l.values {
+				k[i*l.k+j] *= s * l.values[i]
+			}
+		})
+	}
 	for i := range l.k {
-		l.energy += l.km[i*l.k+i]
+		l.energy += k[i*l.k+i]
 	}
 	if !finite(l.energy) {
 		return nil, fmt.Errorf("lowrank: %w: output energy %v", ErrNotFinite, l.energy)
 	}
+	if l.carried, l.modes, err = eigen(l.k, k, l.k, pool); err != nil {
+		return nil, err
+	}
 	return l, nil
+}
+
+// congruent returns W M W^T for symmetric M, w being n x cols.
+func congruent(w, m []float64, n, cols int, pool Pool) []float64 {
+	if n >= cols {
+		return gram(w, product(w, m, n, cols, cols, pool), n, cols, pool)
+	}
+	// M = L + L^T, with half of the diagonal in L: W L takes half a product, and what
+	// W makes of it is half of the result.
+	half := make([]float64, n*cols)
+	const block = 128
+	parallel(pool, cols, (cols+block-1)/block, func(task int) {
+		c := task * block
+		width := min(block, cols-c)
+		var corner [block * block]float64 // columns of L
+		for j := range width {
+			row := m[(c+j)*cols+c : (c+j)*cols+c+width]
+			corner[j*width+j] = row[j] / 2
+			copy(corner[j*width+j+1:(j+1)*width], row[j+1:])
+		}
+		kern.MatMulF64(half[c:], cols, corner[:], width, w[c:], cols, width, width, n)
+		if rest := c + width; rest < cols {
+			kern.MatMulF64(half[c:], cols, m[c*cols+rest:], cols, w[rest:], cols, width, cols-rest, n)
+		}
+	})
+	k := product(half, w, n, n, cols, pool)
+	parallel(pool, n, n, func(i int) {
+		for j := range i + 1 {
+			k[i*n+j] += k[j*n+i]
+		}
+	})
+	mirror(k, n, pool)
+	return k
 }
 
 // Spectrum returns the singular values of w, largest first; those below 1e-7
 // of it come as zeros. Errors are those of [NewLayer].
 func Spectrum(rows, cols int, w []float64, pool Pool) ([]float64, error) {
-	if err := check(rows, cols, w); err != nil {
+	if err := check(rows, cols, w, pool); err != nil {
 		return nil, err
 	}
 	squares, _, err := side(rows, cols, w, 0, pool)
@@ -123,23 +151,37 @@ func Spectrum(rows, cols int, w []float64, pool Pool) ([]float64, error) {
 }
 
 // check refuses what is not a matrix of finite numbers.
-func check(rows, cols int, w []float64) error {
+func check(rows, cols int, w []float64, pool Pool) error {
 	switch {
 	case rows == 0 || cols == 0:
 		return fmt.Errorf("lowrank: %w: %d x %d", ErrEmpty, rows, cols)
 	case rows < 0 || cols < 0 || len(w)/rows < cols || rows*cols != len(w):
 		return fmt.Errorf("lowrank: %w: %d elements for %d x %d", ErrShape, len(w), rows, cols)
 	}
-	for i, v := range w {
-		if !finite(v) {
-			return fmt.Errorf("lowrank: row %d, column %d: %v: %w", i/cols, i%cols, v, ErrNotFinite)
-		}
+	if i := firstNotFinite(w, rows, pool); i >= 0 {
+		return fmt.Errorf("lowrank: row %d, column %d: %v: %w", i/cols, i%cols, w[i], ErrNotFinite)
 	}
 	return nil
 }
 
+// firstNotFinite returns the index of the first element of a matrix that is not
+// finite, or -1.
+func firstNotFinite(w []float64, rows int, pool Pool) int {
+	cols := len(w) / rows
+	first := make([]int, rows)
+	parallel(pool, min(rows, cols), rows, func(r int) {
+		first[r] = slices.IndexFunc(w[r*cols:(r+1)*cols], func(v float64) bool { return v-v != 0 })
+	})
+	for r, c := range first {
+		if c >= 0 {
+			return r*cols + c
+		}
+	}
+	return -1
+}
+
 // checkGram refuses what cannot be X X^T of any inputs but zeros.
-func checkGram(n int, m []float64) error {
+func checkGram(n int, m []float64, pool Pool) error {
 	if len(m)/n != n || len(m)%n != 0 {
 		return fmt.Errorf("lowrank: %w: %d elements for a Gram matrix of %d inputs", ErrShape, len(m), n)
 	}
@@ -151,10 +193,8 @@ func checkGram(n int, m []float64) error {
 		}
 		trace += v
 	}
-	for i, v := range m {
-		if !finite(v) {
-			return fmt.Errorf("lowrank: Gram matrix, row %d, column %d: %v: %w", i/n, i%n, v, ErrNotFinite)
-		}
+	if i := firstNotFinite(m, n, pool); i >= 0 {
+		return fmt.Errorf("lowrank: Gram matrix, row %d, column %d: %v: %w", i/n, i%n, m[i], ErrNotFinite)
 	}
 	if trace == 0 {
 		return fmt.Errorf("lowrank: %w: all inputs are zero", ErrNoInputs)
@@ -165,10 +205,7 @@ func checkGram(n int, m []float64) error {
 // side returns the squares of the singular values of w, scaled, and count
 // eigenvectors of the smaller of w w^T and w^T w, as rows.
 func side(rows, cols int, w []float64, count int, pool Pool) (squares scaled, vectors []float64, err error) {
-	top := 0.0
-	for _, v := range w {
-		top = max(top, math.Abs(v))
-	}
+	top := largest(w, rows, pool)
 	squares.unit = 1
 	if top > 0 && (top > 1e100 || top < 1e-100) { // squares would overflow or vanish
 		squares.unit = top
@@ -227,10 +264,18 @@ func (l *Layer) SVD(r int) (*Pair, error) {
 	if err := l.checkRank(r); err != nil {
 		return nil, err
 	}
-	q := l.start[:r*l.k]
+	var q []float64
+	if l.start == nil {
+		q = make([]float64, r*l.k)
+		for i := range r {
+			q[i*l.k+i] = 1
+		}
+	} else {
+		q = l.start[:r*l.k]
+	}
 	p := l.pair(q, r)
-	if l.km != nil {
-		p.Errors = []float64{l.left(q, l.image(q, r))}
+	if l.modes != nil {
+		p.Errors = []float64{l.left(l.begin(r), r)}
 	}
 	return p, nil
 }
@@ -243,12 +288,12 @@ func (l *Layer) Optimal(r int) (*Pair, error) {
 	if err := l.checkWeighted(r); err != nil {
 		return nil, err
 	}
-	_, q, err := eigen(l.k, append([]float64(nil), l.km...), r, l.pool)
-	if err != nil {
-		return nil, err
+	p := l.pair(l.modes[:r*l.k], r)
+	lost := 0.0
+	for _, v := range l.carried[r:] {
+		lost += v
 	}
-	p := l.pair(q, r)
-	p.Errors = []float64{l.left(q, l.image(q, r))}
+	p.Errors = []float64{l.relative(lost)}
 	return p, nil
 }
 
@@ -258,13 +303,9 @@ func (l *Layer) OptimalRank(lost float64) (int, error) {
 	if err := l.checkWeighted(1); err != nil {
 		return 0, err
 	}
-	values, _, err := eigen(l.k, append([]float64(nil), l.km...), 0, l.pool)
-	if err != nil {
-		return 0, err
-	}
-	r, tail := len(values), 0.0
+	r, tail := l.k, 0.0
 	for ; r > 1; r-- {
-		if tail += max(values[r-1], 0); tail > lost {
+		if tail += max(l.carried[r-1], 0); tail > lost {
 			break
 		}
 	}
@@ -283,25 +324,22 @@ func (l *Layer) ALS(r, turns int) (*Pair, error) {
 	if turns < 0 {
 		return nil, fmt.Errorf("lowrank: %w: %d turns", ErrShape, turns)
 	}
-	q := append([]float64(nil), l.start[:r*l.k]...)
-	var errs []float64
-	y := l.image(q, r)
-	errs = append(errs, l.left(q, y))
+	q := l.begin(r)
+	errs := []float64{l.left(q, r)}
 	for range turns {
 		var err error
-		if q, err = l.orthonormal(y, r); err != nil {
+		if q, err = l.orthonormal(l.image(q, r), r); err != nil {
 			return nil, err
 		}
-		y = l.image(q, r)
-		errs = append(errs, l.left(q, y))
+		errs = append(errs, l.left(q, r))
 	}
 	// Within the subspace, the directions of most output energy first.
-	_, turn, err := eigen(r, gram(q, y, r, l.k, l.pool), r, l.pool)
+	_, turn, err := eigen(r, gram(q, l.image(q, r), r, l.k, l.pool), r, l.pool)
 	if err != nil {
 		return nil, err
 	}
 	q = product(turn, transpose(q, r, l.k, l.pool), r, l.k, r, l.pool)
-	p := l.pair(q, r)
+	p := l.pair(product(q, transpose(l.modes, l.k, l.k, l.pool), r, l.k, l.k, l.pool), r)
 	p.Errors = errs
 	return p, nil
 }
@@ -314,38 +352,81 @@ func (l *Layer) checkRank(r int) error {
 }
 
 func (l *Layer) checkWeighted(r int) error {
-	if l.km == nil {
+	if l.modes == nil {
 		return fmt.Errorf("lowrank: %w: none was given", ErrNoInputs)
 	}
 	return l.checkRank(r)
 }
 
-// image returns K times each of the r rows of q.
-func (l *Layer) image(q []float64, r int) []float64 { return product(q, l.km, r, l.k, l.k, l.pool) }
+// begin returns the first r left singular vectors in the basis of the modes.
+func (l *Layer) begin(r int) []float64 {
+	if l.start != nil {
+		return product(l.start, l.modes, r, l.k, l.k, l.pool)
+	}
+	q := make([]float64, r*l.k)
+	for j := range l.k {
+		for i := range r {
+			q[i*l.k+j] = l.modes[j*l.k+i]
+		}
+	}
+	return q
+}
 
-// left returns the relative error of the projection on the rows of q, with y
-// their images.
-func (l *Layer) left(q, y []float64) float64 {
+// image returns K times each of the r rows of q, in the basis of the modes.
+func (l *Layer) image(q []float64, r int) []float64 {
+	y := make([]float64, r*l.k)
+	parallel(l.pool, l.k, r, func(i int) {
+		for j, v := range l.carried {
+			y[i*l.k+j] = v * q[i*l.k+j]
+		}
+	})
+	return y
+}
+
+// left returns the relative error of the projection on the r rows of q, in the
+// basis of the modes.
+func (l *Layer) left(q []float64, r int) float64 {
+	each := make([]float64, r)
+	parallel(l.pool, l.k, r, func(i int) {
+		for j, v := range l.carried {
+			x := q[i*l.k+j]
+			each[i] += v * x * x
+		}
+	})
+	kept := 0.0
+	for _, v := range each {
+		kept += v
+	}
+	return l.relative(l.energy - kept)
+}
+
+// relative returns the root of the part that lost is of the output energy.
+func (l *Layer) relative(lost float64) float64 {
 	if l.energy == 0 { // W itself is zero, or no input reaches it
 		return 0
 	}
-	kept := 0.0
-	for i, x := range q {
-		kept += x * y[i]
-	}
-	return math.Sqrt(max(0, 1-kept/l.energy))
+	return math.Sqrt(max(0, lost/l.energy))
 }
 
 // pair makes factors of the projection on the r rows of q.
 func (l *Layer) pair(q []float64, r int) *Pair {
-	p := &Pair{Rank: r}
-	if l.basis == nil {
-		p.A = transpose(q, r, l.k, l.pool)
-	} else {
-		p.A = product(l.basis, q, l.rows, r, l.k, l.pool)
+	if l.right == nil {
+		return &Pair{Rank: r, A: transpose(q, r, l.k, l.pool), B: product(q, transpose(l.w, l.k, l.cols, l.pool), r, l.cols, l.k, l.pool)}
 	}
-	p.B = product(q, transpose(l.r, l.k, l.cols, l.pool), r, l.cols, l.k, l.pool)
-	return p
+	// A = U q^T = W V s^-1 q^T and B = q s V^T.
+	b, c := make([]float64, r*l.k), make([]float64, r*l.k)
+	parallel(l.pool, l.k, r, func(i int) {
+		for j, s := range l.values {
+			x := q[i*l.k+j]
+			b[i*l.k+j] = x * s
+			if s > 0 {
+				c[i*l.k+j] = x / s
+			}
+		}
+	})
+	v := transpose(l.right, l.k, l.cols, l.pool)
+	c = product(c, v, r, l.cols, l.k, l.pool)
+	return &Pair{Rank: r, A: product(l.w, c, l.rows, r, l.cols, l.pool), B: product(b, v, r, l.cols, l.k, l.pool)}
 }
 
 // orthonormal returns r orthonormal rows that span what the rows of y do, the
@@ -399,11 +480,11 @@ func (l *Layer) orthonormal(y []float64, r int) ([]float64, error) {
 // Distance returns ||(W - V) X|| / ||W X|| for two matrices of rows x cols and
 // the Gram matrix of the inputs; nil stands for the identity. It is 0 if W X is.
 func Distance(rows, cols int, w, v, second []float64, pool Pool) (float64, error) {
-	if err := errors.Join(check(rows, cols, w), check(rows, cols, v)); err != nil {
+	if err := errors.Join(check(rows, cols, w, pool), check(rows, cols, v, pool)); err != nil {
 		return 0, err
 	}
 	if second != nil {
-		if err := checkGram(cols, second); err != nil {
+		if err := checkGram(cols, second, pool); err != nil {
 			return 0, err
 		}
 	}

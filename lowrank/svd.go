@@ -32,7 +32,7 @@ type SVD struct {
 // smaller side. Errors wrap [ErrShape], [ErrEmpty], [ErrNotFinite] or
 // [ErrNoConvergence].
 func Decompose(rows, cols int, w []float64) (*SVD, error) {
-	if err := check(rows, cols, w); err != nil {
+	if err := check(rows, cols, w, alone{}); err != nil {
 		return nil, err
 	}
 	var svd mat.SVD
