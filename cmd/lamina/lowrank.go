@@ -24,7 +24,9 @@ type lowrankCmd struct {
 	MaxTokens int       `name:"calibrate-tokens" default:"131072" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Weighted  bool      `help:"Weigh tokens of that text by what errors of the outputs cost, as pack does; else all count the same, as in the paper."`
 	Coded     []float64 `placeholder:"BITS,..." help:"Measure packed files of these bits per weight instead: dense matrices, factors that keep each share, and what --representation auto chooses."`
+	Represent []string  `default:"dense,auto,factored" enum:"dense,auto,factored" placeholder:"R,..." help:"With --coded: which of the three, ${enum}."`
 	Plot      string    `placeholder:"FILE" help:"With --coded: write perplexity against bytes as PNG."`
+	Turns     int       `name:"token-turns" default:"24" placeholder:"N" help:"Time N tokens of every model, in turns; 0 leaves times out."`
 	Threads   int       `short:"t" placeholder:"N" help:"Worker threads; default: one per processor."`
 	JSON      bool      `help:"Print JSON."`
 }
@@ -48,6 +50,8 @@ func (c *lowrankCmd) Run(a *app) error {
 		return usage("lowrank", "--window %d: want 2 or more", c.Window)
 	case c.MaxTokens < 512:
 		return usage("lowrank", "--calibrate-tokens %d: want 512 or more", c.MaxTokens)
+	case c.Turns < 0:
+		return usage("lowrank", "--token-turns %d: want 0 or more", c.Turns)
 	case c.Threads < 0:
 		return usage("lowrank", "--threads %d: want 0 or more", c.Threads)
 	}
@@ -105,7 +109,7 @@ func (c *lowrankCmd) Run(a *app) error {
 		return err
 	}
 	r, err := lowrankbench.Run(ctx, src, low, lowrankbench.Options{
-		Keep: c.Keep, Ways: ways, Tokens: ids, Window: min(c.Window, src.Config().MaxContext), Workers: c.Threads,
+		Keep: c.Keep, Ways: ways, Tokens: ids, Window: min(c.Window, src.Config().MaxContext), Workers: c.Threads, Turns: c.Turns,
 		Progress: func(phase, item string, done, total int) {
 			bar.show(step{Phase: phase, Item: item, Done: int64(done), Total: int64(total)})
 		},
@@ -152,19 +156,26 @@ func (c *lowrankCmd) text(src *source.Source) ([]int32, error) {
 func (r *lowrankReport) print(a *app) {
 	a.printf("%s on %d tokens of %s, windows of %d; calibrated on %d tokens of %s; %.0f s\n",
 		r.Path, r.Source.Tokens, r.Text, r.Source.Window, r.CalibrationTokens, r.Calibration, r.Seconds)
-	a.printf("source: perplexity %.4f, %.3f ms for one token\n\n", r.Source.PPL, r.Token)
+	a.printf("source: perplexity %.4f", r.Source.PPL)
+	if r.Token > 0 {
+		a.printf(", %.3f ms for one token", r.Token)
+	}
+	a.printf("\n\n")
 	rows := [][]string{{"keep", "kept", "tolerance", "way", "factored", "error", "perplexity", "KL", "top-1 %", "token"}}
 	for _, x := range r.Rows {
-		eps, e := "-", "-"
+		eps, e, token := "-", "-", "-"
 		if x.Tolerance > 0 {
 			eps = fmt.Sprintf("%.4f", x.Tolerance)
 		}
 		if x.Error > 0 {
 			e = fmt.Sprintf("%.4f", x.Error)
 		}
+		if r.Token > 0 {
+			token = fmt.Sprintf("%.2f", x.Token/r.Token)
+		}
 		rows = append(rows, []string{
 			fmt.Sprintf("%.2f", x.Keep), fmt.Sprintf("%.4f", x.Kept), eps, x.Way, fmt.Sprint(x.Factored), e,
-			fmt.Sprintf("%.2f", x.PPL), fmt.Sprintf("%.4f", x.KL), fmt.Sprintf("%.1f", 100*x.Top1), fmt.Sprintf("%.2f", x.Token/r.Token),
+			fmt.Sprintf("%.2f", x.PPL), fmt.Sprintf("%.4f", x.KL), fmt.Sprintf("%.1f", 100*x.Top1), token,
 		})
 	}
 	table(a.out, rows, 3)

@@ -49,11 +49,21 @@ func (c *lowrankCmd) coded(ctx context.Context, a *app, src *source.Source, cal 
 		return fmt.Errorf("lowrank: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	ways := []codedPoint{{Name: "dense"}, {Name: "auto"}}
-	options := []pack.Options{{}, {Representation: pack.Auto}}
-	for _, keep := range c.Keep {
-		ways = append(ways, codedPoint{Name: fmt.Sprintf("factored %g", keep)})
-		options = append(options, pack.Options{Representation: pack.Factors, Keep: keep})
+	var ways []codedPoint
+	var options []pack.Options
+	add := func(name string, o pack.Options) {
+		ways, options = append(ways, codedPoint{Name: name}), append(options, o)
+	}
+	if slices.Contains(c.Represent, "dense") {
+		add("dense", pack.Options{})
+	}
+	if slices.Contains(c.Represent, "auto") {
+		add("auto", pack.Options{Representation: pack.Auto})
+	}
+	if slices.Contains(c.Represent, "factored") {
+		for _, keep := range c.Keep {
+			add(fmt.Sprintf("factored %g", keep), pack.Options{Representation: pack.Factors, Keep: keep})
+		}
 	}
 	// Files take minutes: what is measured is shown at once.
 	for _, bits := range c.Coded {

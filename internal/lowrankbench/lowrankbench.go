@@ -2,8 +2,9 @@
 // without any codec: perplexity and distance from the source for ways to choose
 // ranks and to make factors, and the time of a token.
 //
-// It holds the source model and every variant of it in float32. Run works in the calling goroutine and a pool
-// of its own.
+// It holds the source model and every variant of it in float32. Run makes
+// factors matrix by matrix and predicts text window by window, each on one of as
+// many goroutines as it is given, which end before it returns.
 package lowrankbench
 
 import (
@@ -12,12 +13,14 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lamina-llm/lamina/internal/eval"
 	"github.com/lamina-llm/lamina/internal/source"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack"
@@ -47,6 +50,7 @@ type Options struct {
 	Tokens   []int32 // of the text
 	Window   int     // tokens that see one another
 	Workers  int     // goroutines
+	Turns    int     // tokens of each model that are timed; 0 leaves times out
 	Progress func(phase, item string, done, total int)
 }
 
@@ -59,15 +63,15 @@ type Row struct {
 	Factored  int     `json:"factored"` // matrices
 	Error     float64 `json:"error"`    // of the outputs on the calibration text, root of the mean over factored matrices
 	PPL       float64 `json:"ppl"`
-	KL        float64 `json:"kl"`   // from the source, nats per token
-	Top1      float64 `json:"top1"` // same likeliest token
-	Token     float64 `json:"token_ms"`
+	KL        float64 `json:"kl"`       // from the source, nats per token
+	Top1      float64 `json:"top1"`     // same likeliest token
+	Token     float64 `json:"token_ms"` // 0 if times are left out
 }
 
 // Report is the table.
 type Report struct {
 	Source eval.Result `json:"source"`
-	Token  float64     `json:"token_ms"` // one token of the source
+	Token  float64     `json:"token_ms"` // one token of the source; 0 if times are left out
 	Rows   []Row       `json:"rows"`
 }
 
@@ -77,33 +81,38 @@ type bench struct {
 	cfg  llama.Config
 	low  *pack.LowRank
 	o    Options
-	pool *sched.Pool
-	base *llama.FloatWeights
+	base *checkpoint
 }
 
 // Run measures every way at every share.
 func Run(ctx context.Context, src *source.Source, low *pack.LowRank, o Options) (*Report, error) {
-	b := &bench{src: src, cfg: src.Config(), low: low, o: o, pool: sched.New(o.Workers)}
-	defer b.pool.Close()
+	b := &bench{src: src, cfg: src.Config(), low: low, o: o}
+	r, err := b.run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("lowrankbench: %w", err)
+	}
+	return r, nil
+}
+
+func (b *bench) run(ctx context.Context) (*Report, error) {
 	var err error
-	if b.base, err = llama.NewFloatWeights(ctx, b.cfg, src.ReadRows, b.pool, false); err != nil {
+	if b.base, err = load(ctx, b.src, b.low); err != nil {
 		return nil, err
 	}
-	whole, err := b.scorer(b.base)
+	rows, models, err := b.build(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rows, others, err := b.build(ctx)
+	models = append([][]factors{nil}, models...) // the source first
+	results, err := b.measure(ctx, models)
 	if err != nil {
-		return nil, fmt.Errorf("lowrankbench: %w", err)
+		return nil, err
 	}
-	results, err := b.measure(ctx, whole, others)
-	if err != nil {
-		return nil, fmt.Errorf("lowrankbench: %w", err)
-	}
-	times, err := b.times(ctx, append([]*scorer{whole}, others...))
-	if err != nil {
-		return nil, fmt.Errorf("lowrankbench: %w", err)
+	times := make([]float64, len(models))
+	if b.o.Turns > 0 {
+		if times, err = b.times(ctx, models); err != nil {
+			return nil, err
+		}
 	}
 	r := &Report{Source: results[0], Token: times[0], Rows: rows}
 	for i := range rows {
@@ -115,7 +124,7 @@ func Run(ctx context.Context, src *source.Source, low *pack.LowRank, o Options) 
 }
 
 // build makes the models of all shares and ways.
-func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
+func (b *bench) build(ctx context.Context) ([]Row, [][]factors, error) {
 	total := float64(b.low.Params(make([]int, len(b.low.Matrices))))
 	var rows []Row
 	var all []variant
@@ -125,7 +134,7 @@ func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
 			return nil, nil, err
 		}
 		for _, w := range b.o.Ways {
-			v := variant{method: w.Method, ranks: b.low.Ranks(eps, eps), ops: make([]operator, len(b.low.Matrices))}
+			v := variant{method: w.Method, ranks: b.low.Ranks(eps, eps), factors: make([]factors, len(b.low.Matrices))}
 			row := Row{Keep: keep, Way: w.Name, Tolerance: eps}
 			if w.Uniform {
 				v.ranks, row.Tolerance = b.low.Uniform(keep), 0
@@ -134,9 +143,6 @@ func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
 			all, rows = append(all, v), append(rows, row)
 		}
 	}
-	// One scratch of a batch for all: products do not run side by side.
-	width := max(b.cfg.Hidden, b.cfg.Intermediate, b.cfg.Heads*b.cfg.HeadDim)
-	scratch := make([]float32, b.o.Window*width)
 	errs := make([][]float64, len(b.low.Matrices))
 	g, within := errgroup.WithContext(ctx)
 	g.SetLimit(b.o.Workers)
@@ -147,7 +153,7 @@ func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
 			if within.Err() != nil {
 				return context.Cause(within)
 			}
-			e, err := b.matrix(k, all, scratch)
+			e, err := b.matrix(k, all)
 			errs[k] = e
 			mu.Lock()
 			defer mu.Unlock()
@@ -159,7 +165,7 @@ func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	var scorers []*scorer
+	models := make([][]factors, len(rows))
 	for i := range rows {
 		sum := 0.0
 		for k := range errs {
@@ -169,80 +175,88 @@ func (b *bench) build(ctx context.Context) ([]Row, []*scorer, error) {
 			}
 		}
 		rows[i].Error = math.Sqrt(sum / float64(max(rows[i].Factored, 1)))
-		w, err := newFactored(ctx, b.base, b.cfg.Layers, all[i].ops)
-		if err != nil {
-			return nil, nil, err
-		}
-		s, err := b.scorer(w)
-		if err != nil {
-			return nil, nil, err
-		}
-		scorers = append(scorers, s)
+		models[i] = all[i].factors
 	}
-	return rows, scorers, nil
+	return rows, models, nil
 }
 
-// variant is one share and way: ranks, and the operators that come out.
+// variant is one share and way: ranks, and the factors that come out.
 type variant struct {
-	method pack.Method
-	ranks  []int
-	ops    []operator
+	method  pack.Method
+	ranks   []int
+	factors []factors
 }
 
-// matrix makes the operators of matrix k for all variants, and returns their
+// matrix makes the factors of matrix k for all variants, and returns their
 // errors on the calibration text.
-func (b *bench) matrix(k int, all []variant, scratch []float32) ([]float64, error) {
+func (b *bench) matrix(k int, all []variant) ([]float64, error) {
 	m := &b.low.Matrices[k]
 	layer, err := b.low.Layer(k, 1)
 	if err != nil {
 		return nil, err
 	}
-	var whole *dense
 	errs := make([]float64, len(all))
 	for i, v := range all {
-		r := v.ranks[k]
-		if r == 0 {
-			if whole == nil {
-				whole = &dense{make([]float32, m.Rows*m.Cols), m.Rows, m.Cols, b.pool}
-				if err := b.src.ReadRows(m.Name, 0, m.Rows, whole.w); err != nil {
-					return nil, err
-				}
-			}
-			v.ops[k] = whole
+		if v.ranks[k] == 0 {
 			continue
 		}
-		p, err := v.method.Pair(layer, r)
+		p, err := v.method.Pair(layer, v.ranks[k])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Name, err)
 		}
 		if p.Errors != nil {
 			errs[i] = p.Errors[len(p.Errors)-1]
 		}
-		if v.ops[k], err = newPair(m.Rows, m.Cols, p, b.pool, scratch); err != nil {
-			return nil, err
-		}
+		v.factors[k] = newFactors(m.Rows, m.Cols, p)
 	}
 	return errs, nil
 }
 
-// measure runs all models over the text, window by window, beside the source.
-func (b *bench) measure(ctx context.Context, whole *scorer, others []*scorer) ([]eval.Result, error) {
-	parts := make([][]eval.Result, 1+len(others))
-	ids := b.o.Tokens
-	seen := &replay{vocab: b.cfg.Vocab}
-	for first := 0; len(ids)-first >= 2; first += b.o.Window {
-		window := ids[first:min(first+b.o.Window, len(ids))]
-		if err := seen.record(ctx, whole, window[:len(window)-1]); err != nil {
-			return nil, err
-		}
-		for i, s := range append([]eval.Scorer{seen}, scorers(others)...) {
-			r, err := eval.Perplexity(ctx, s, window, eval.Options{Window: b.o.Window, Reference: seen})
+// measure runs all models over the text. Each window is for one goroutine, which
+// runs the source and then every model beside what that said.
+func (b *bench) measure(ctx context.Context, models [][]factors) ([]eval.Result, error) {
+	var windows [][]int32
+	for rest := b.o.Tokens; len(rest) >= 2; rest = rest[min(b.o.Window, len(rest)):] {
+		windows = append(windows, rest[:min(b.o.Window, len(rest))])
+	}
+	parts := make([][]eval.Result, len(models))
+	for i := range parts {
+		parts[i] = make([]eval.Result, len(windows))
+	}
+	g, within := errgroup.WithContext(ctx)
+	var next, done atomic.Int64
+	var mu sync.Mutex
+	for range min(b.o.Workers, len(windows)) {
+		g.Go(func() error {
+			s, all, err := b.scorer(models, alone{})
 			if err != nil {
-				return nil, err
+				return err
 			}
-			parts[i] = append(parts[i], r)
-		}
-		b.o.Progress("eval", "", first+len(window), len(ids))
+			seen := &replay{vocab: b.cfg.Vocab}
+			for i := int(next.Add(1)) - 1; i < len(windows); i = int(next.Add(1)) - 1 {
+				ids := windows[i]
+				s.Weights = all[0]
+				if err := seen.record(within, s, ids[:len(ids)-1]); err != nil {
+					return err
+				}
+				for k := range models {
+					var run eval.Scorer = seen
+					if k > 0 {
+						s.Weights, run = all[k], s
+					}
+					if parts[k][i], err = eval.Perplexity(within, run, ids, eval.Options{Window: b.o.Window, Reference: seen}); err != nil {
+						return err
+					}
+				}
+				mu.Lock()
+				b.o.Progress("eval", "", int(done.Add(int64(len(ids)))), len(b.o.Tokens))
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	out := make([]eval.Result, len(parts))
 	for i := range parts {
@@ -251,11 +265,17 @@ func (b *bench) measure(ctx context.Context, whole *scorer, others []*scorer) ([
 	return out, nil
 }
 
-func scorers(list []*scorer) (out []eval.Scorer) {
-	for _, s := range list {
-		out = append(out, s)
+// alone is a pool of the calling goroutine.
+type alone struct{}
+
+// Workers returns 1.
+func (alone) Workers() int { return 1 }
+
+// For implements model.Pool.
+func (alone) For(n int, f func(worker, i int)) {
+	for i := range n {
+		f(0, i)
 	}
-	return out
 }
 
 // replay gives the logits of a window again and again.
@@ -282,24 +302,34 @@ func (r *replay) Score(_ context.Context, ids []int32, emit func(i int, logits [
 	return nil
 }
 
-// scorer is a model that runs windows of tokens.
+// scorer runs windows of tokens through the model whose weights it is given.
 type scorer struct {
+	llama.Weights
 	m     *llama.Model
 	cache *kv.Pool
 }
 
-func (b *bench) scorer(w llama.Weights) (*scorer, error) {
+// scorer returns one for the calling goroutine, and the weights of all models.
+func (b *bench) scorer(models [][]factors, pool model.Pool) (*scorer, []*weights, error) {
 	c := b.cfg
-	m, err := llama.New(c, w, b.pool, llama.Options{MaxBatchTokens: b.o.Window, MaxContext: b.o.Window})
-	if err != nil {
-		return nil, err
+	// One scratch of a batch for all: products do not run side by side. Ranks were
+	// filled up.
+	scratch := make([]float32, b.o.Window*(max(c.Hidden, c.Intermediate, c.Heads*c.HeadDim)+8))
+	all := make([]*weights, len(models))
+	for i, f := range models {
+		var err error
+		if all[i], err = newWeights(b.base, f, pool, scratch); err != nil {
+			return nil, nil, err
+		}
+	}
+	s := &scorer{Weights: all[0]}
+	var err error
+	if s.m, err = llama.New(c, s, pool, llama.Options{MaxBatchTokens: b.o.Window, MaxContext: b.o.Window}); err != nil {
+		return nil, nil, err
 	}
 	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: llama.PageTokens(b.o.Window)}
-	cache, err := kv.New(g, make([]byte, g.PageBytes()))
-	if err != nil {
-		return nil, err
-	}
-	return &scorer{m, cache}, nil
+	s.cache, err = kv.New(g, make([]byte, g.PageBytes()))
+	return s, all, err
 }
 
 // Score implements eval.Scorer.
@@ -314,20 +344,24 @@ func (s *scorer) Score(ctx context.Context, ids []int32, emit func(i int, logits
 	})
 }
 
-// tokenTurns is how many tokens of each model are timed.
-const tokenTurns = 24
-
 // times returns the median milliseconds of a token of each model, the models
 // taking turns.
-func (b *bench) times(ctx context.Context, models []*scorer) ([]float64, error) {
+func (b *bench) times(ctx context.Context, models [][]factors) ([]float64, error) {
+	pool := sched.New(b.o.Workers)
+	defer pool.Close()
+	s, weights, err := b.scorer(models, pool)
+	if err != nil {
+		return nil, err
+	}
 	all := make([][]float64, len(models))
-	for turn := range tokenTurns {
-		for i, s := range models {
-			id := b.o.Tokens[turn%len(b.o.Tokens)]
+	for turn := range b.o.Turns {
+		for i := range models {
+			s.Weights = weights[i]
 			seq, err := s.cache.NewSeq(1)
 			if err != nil {
 				return nil, err
 			}
+			id := b.o.Tokens[turn%len(b.o.Tokens)]
 			start := time.Now()
 			err = s.m.Forward(ctx, []llama.Seq{{Tokens: []int32{id}, KV: seq, Want: llama.Last}}, func(int, int, []float32) error { return nil })
 			all[i] = append(all[i], float64(time.Since(start).Microseconds())/1000)
