@@ -3,6 +3,9 @@
 // long /healthz and /metrics take meanwhile.
 //
 //	go run ./bench/clients -url http://127.0.0.1:8080 -clients 8 -tokens 48
+//
+// With -prompt it measures instead how long clients that are being answered wait
+// while a long prompt is read, and how long that prompt takes to its first token.
 package main
 
 import (
@@ -26,12 +29,19 @@ func main() {
 	clients := flag.Int("clients", 8, "concurrent clients")
 	tokens := flag.Int("tokens", 48, "tokens of an answer")
 	rounds := flag.Int("rounds", 3, "turns; the median of their ratios counts")
+	prompt := flag.Int("prompt", 0, "tokens of a prompt that comes while the clients are answered; 0 is none")
 	flag.Parse()
-	if *clients < 1 || *tokens < 2 || *rounds < 1 || flag.NArg() > 0 {
+	if *clients < 1 || *tokens < 2 || *rounds < 1 || *prompt < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(os.Stdout, strings.TrimSuffix(*url, "/"), *clients, *tokens, *rounds); err != nil {
+	measure := run
+	if *prompt > 0 {
+		measure = func(w io.Writer, url string, clients, tokens, rounds int) error {
+			return stall(w, url, clients, tokens, rounds, *prompt)
+		}
+	}
+	if err := measure(os.Stdout, strings.TrimSuffix(*url, "/"), *clients, *tokens, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "clients:", err)
 		os.Exit(1)
 	}

@@ -38,6 +38,7 @@ type Engine struct {
 	batch   []llama.Seq // the loop's own, reused
 	inBatch []*job
 	drawing drawing
+	pace    pace
 	spec    speculator
 }
 
@@ -262,7 +263,8 @@ func (e *Engine) admit() {
 }
 
 // compose fills the batch: one token for every generating request, then chunks
-// of prompts in order of arrival. It reports false if there is nothing to do.
+// of prompts in order of arrival, as many rows as do not keep those waiting for
+// long. It reports false if there is nothing to do.
 func (e *Engine) compose() bool {
 	e.batch, e.inBatch = e.batch[:0], e.inBatch[:0]
 	room := e.m.batch
@@ -275,6 +277,7 @@ func (e *Engine) compose() bool {
 		room--
 	}
 	generating := len(e.batch)
+	room = e.pace.rows(generating, room)
 	for _, j := range e.running {
 		left := len(j.req.Prompt) - j.fed
 		if j.paused || left <= 0 || room == 0 {
@@ -291,8 +294,8 @@ func (e *Engine) compose() bool {
 		e.add(j, llama.Seq{Tokens: j.req.Prompt[j.fed : j.fed+n], KV: j.seq, Want: want}, n)
 		room -= n
 	}
-	if len(e.batch) == generating { // prompts leave no room for guesses
-		e.draft(room)
+	if len(e.batch) == generating { // guesses would make prompts wait
+		e.draft(e.m.batch - generating)
 	}
 	return len(e.batch) > 0
 }
@@ -315,8 +318,11 @@ func (e *Engine) step() {
 	e.stats.step(tokens, len(e.batch), took)
 	e.hist.sequences.Observe(float64(len(e.batch)))
 	e.hist.rows.Observe(float64(tokens))
-	if err == nil && prompt == 0 {
-		e.spec.costs.pass(tokens, took)
+	if err == nil {
+		e.pace.observe(tokens-prompt, prompt, took)
+		if prompt == 0 {
+			e.spec.costs.pass(tokens, took)
+		}
 	}
 	if err != nil {
 		e.opt.Logger.Error("forward pass failed", "error", err)
