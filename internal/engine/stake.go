@@ -17,7 +17,7 @@ import (
 type purse float64
 
 const (
-	firstPurse purse = 0.4
+	firstPurse purse = 0.35
 	incomePart purse = 0.02 // of each pass
 	mostPurse  purse = 4    // so that what was won once is not lost much later
 )
