@@ -53,7 +53,7 @@ func (t *Tuning) validate(o *Options) error {
 
 // TuningBytes returns the memory that tuning takes, about, beside the source.
 func TuningBytes(c llama.Config, workers int) int64 {
-	return tune.Bytes(c, min(tuneWindow, c.MaxContext), max(workers, 1))
+	return tune.Bytes(c, min(tuneWindow, c.MaxContext), tuneBatch, max(workers, 1))
 }
 
 // staged is a matrix that is coded in phases.
@@ -99,7 +99,7 @@ func (p *packer) tuned(ctx context.Context, step, bits float64) (map[*matrix]*co
 		return nil, err
 	}
 	span := min(tuneWindow, c.MaxContext)
-	trainer, err := tune.New(c, student, source, workers(p.opt.Workers), span)
+	trainer, err := tune.New(c, student, source, workers(p.opt.Workers), span, tuneBatch)
 	if err != nil {
 		return nil, fmt.Errorf("pack: tune: %w", err)
 	}

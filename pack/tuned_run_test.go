@@ -137,7 +137,7 @@ func TestTuneStoryteller(t *testing.T) {
 		}
 		matrices = append(matrices, l.QKV, l.Out, l.GateUp, l.Down)
 	}
-	x, err := tune.New(c, student, w, pack.Pool(2), 128)
+	x, err := tune.New(c, student, w, pack.Pool(2), 128, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestTuneStoryteller(t *testing.T) {
 		return v
 	}
 	// Another trainer only measures, on text that is not trained on.
-	judge, err := tune.New(c, student, w, pack.Pool(2), 128)
+	judge, err := tune.New(c, student, w, pack.Pool(2), 128, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

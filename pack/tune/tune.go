@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
@@ -62,49 +63,79 @@ func (s *Student) Head() (norm, head []float32, err error) { return s.Norm, s.Ou
 // Trainer trains a student. One goroutine uses it at a time; products run on
 // its pool.
 type Trainer struct {
-	config   llama.Config
-	pool     model.Pool
+	net      *network
 	student  *Student
-	own      *fisher.Model
-	source   *fisher.Model
+	source   fisher.Weights
 	matrices []*variable // in the order of a file: embedding, four of each layer, head if it is not tied
 	norms    []*variable // two of each layer, the last
-	rate     []float32   // per column, working memory of an update
 	steps    int
 
-	probs   []float32 // of the source for a window, then gradients of the student's logits
-	xt      []float32 // inputs, tokens side by side
-	scratch [][]float32
-	kl      float64
+	windows        int       // of a batch
+	logits, truth  []float32 // of some tokens, of the student and of the source
+	target         []float32 // last norm's outputs of the source
+	probs          [][]float32
+	kl             []float64 // per token of the batch
+	up, own, down  operand   // heads: transposes of both, and the student's
 }
 
 // variable is a matrix with its gradient and the moments of Adam (Kingma and
-// Ba, 2015).
+// Ba, 2015). These have only the columns that are not frozen.
 type variable struct {
-	w, g, m, v []float32
-	cols       int
-	frozen     []bool // per column
-	left       int    // columns that are not frozen
+	w       []float32
+	cols    int
+	left    []int32 // columns that are not frozen
+	g, m, v []float32
 }
 
 func newVariable(w []float32, cols int) *variable {
 	n := len(w)
-	return &variable{w: w, g: make([]float32, n), m: make([]float32, n), v: make([]float32, n), cols: cols, frozen: make([]bool, cols), left: cols}
+	x := &variable{w: w, g: make([]float32, n), m: make([]float32, n), v: make([]float32, n), cols: cols, left: make([]int32, cols)}
+	for j := range x.left {
+		x.left[j] = int32(j)
+	}
+	return x
 }
 
-const gradientTile = 64 // rows of a matrix whose gradient one task computes
+// freeze drops columns.
+func (v *variable) freeze(cols []int) {
+	drop := make([]bool, v.cols)
+	for _, j := range cols {
+		drop[j] = true
+	}
+	var keep []int // places among those that are left
+	var left []int32
+	for i, j := range v.left {
+		if !drop[j] {
+			keep, left = append(keep, i), append(left, j)
+		}
+	}
+	rows, was := len(v.w)/v.cols, len(v.left)
+	for _, x := range []*[]float32{&v.g, &v.m, &v.v} {
+		out := make([]float32, 0, rows*len(left))
+		for r := range rows {
+			for _, i := range keep {
+				out = append(out, (*x)[r*was+i])
+			}
+		}
+		*x = out
+	}
+	v.left = left
+}
 
-// New returns a trainer of s towards the source, for windows of up to window
-// tokens.
-func New(c llama.Config, s *Student, source fisher.Weights, pool model.Pool, window int) (*Trainer, error) {
-	t := &Trainer{config: c, pool: pool, student: s}
-	var err error
-	if t.own, err = fisher.New(c, s, pool, window); err != nil {
+// strip is how many tokens have logits at a time.
+const strip = 512
+
+// New returns a trainer of s towards the source, for batches of some windows of
+// up to span tokens.
+func New(c llama.Config, s *Student, source fisher.Weights, pool model.Pool, span, windows int) (*Trainer, error) {
+	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if t.source, err = fisher.New(c, source, pool, window); err != nil {
-		return nil, err
+	if span < 1 || windows < 1 {
+		return nil, fmt.Errorf("tune: %d windows of %d tokens", windows, span)
 	}
+	t := &Trainer{student: s, source: source, windows: windows}
+	t.net = newNetwork(c, newProducts(pool), span, windows)
 	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
 	t.matrices = append(t.matrices, newVariable(s.Embed, h))
 	for _, l := range s.Layers {
@@ -115,168 +146,180 @@ func New(c llama.Config, s *Student, source fisher.Weights, pool model.Pool, win
 	if !c.Tied {
 		t.matrices = append(t.matrices, newVariable(s.Output, h))
 	}
-	width := max(h, q, f)
-	t.probs = make([]float32, window*c.Vocab)
-	t.xt = make([]float32, window*width)
-	t.rate = make([]float32, width)
+	rows := min(strip, t.net.tokens)
+	t.logits, t.truth = make([]float32, rows*c.Vocab), make([]float32, rows*c.Vocab)
+	t.target, t.kl = make([]float32, t.net.tokens*h), make([]float64, t.net.tokens)
 	for range pool.Workers() {
-		t.scratch = append(t.scratch, make([]float32, gradientTile*(width+window)))
+		t.probs = append(t.probs, make([]float32, c.Vocab))
 	}
 	return t, nil
 }
 
 // Bytes returns the memory of a student and its trainer, about, without the
 // source.
-func Bytes(c llama.Config, window, workers int) int64 {
+func Bytes(c llama.Config, span, windows, workers int) int64 {
 	h, q, f := int64(c.Hidden), int64(c.Heads*c.HeadDim), int64(c.Intermediate)
-	n := int64(c.Vocab)*h + int64(c.Layers)*(int64(c.QKV())*h+h*q+3*h*f)
+	embed := int64(c.Vocab) * h
+	n := embed + int64(c.Layers)*(int64(c.QKV())*h+h*q+3*h*f)
 	if !c.Tied {
-		n += int64(c.Vocab) * h
+		n += embed
 	}
-	width := max(h, q, f)
-	return 16*n + 2*fisher.Bytes(c, window, workers) + 4*(int64(window)*(int64(c.Vocab)+width)+int64(workers)*gradientTile*(width+int64(window)))
+	tokens := int64(span * windows)
+	heads := 2*min(strip, tokens)*int64(c.Vocab) + int64(workers)*int64(c.Vocab) + 3*embed
+	return 16*n + networkBytes(c, span, windows, workers) + 4*heads + 4*tokens*h
 }
 
 // Freeze ends the training of some columns of matrix i, in the order of a file.
-func (t *Trainer) Freeze(i int, cols []int) {
-	v := t.matrices[i]
-	for _, j := range cols {
-		if !v.frozen[j] {
-			v.frozen[j] = true
-			v.left--
-		}
-	}
-	if v.left == 0 {
-		v.g, v.m, v.v = nil, nil, nil
-	}
-}
+func (t *Trainer) Freeze(i int, cols []int) { t.matrices[i].freeze(cols) }
 
 // Step moves the weights against the gradient over some windows: those of
 // matrices by up to rate, those of norms by up to norms. It returns the mean
 // divergence per token, in nats, before that.
 func (t *Trainer) Step(ctx context.Context, windows [][]int32, rate, norms float32) (float64, error) {
-	tokens := 0
-	t.kl = 0
-	for _, ids := range windows {
-		tokens += len(ids)
-		if err := t.pass(ctx, ids); err != nil {
+	tokens, kl := 0, 0.0
+	for len(windows) > 0 {
+		part := windows[:min(t.windows, len(windows))]
+		windows = windows[len(part):]
+		sum, err := t.pass(ctx, part)
+		if err != nil {
 			return 0, err
 		}
+		kl += sum
+		tokens += t.net.count()
 	}
 	t.steps++
 	for _, v := range t.matrices {
-		if v.left > 0 {
-			t.update(v, rate)
-		}
+		t.update(v, rate)
 	}
 	for _, v := range t.norms {
 		t.update(v, norms)
 	}
-	return t.kl / float64(tokens), nil
+	return kl / float64(max(tokens, 1)), nil
 }
 
-// pass adds the gradients and the divergence of a window.
-func (t *Trainer) pass(ctx context.Context, ids []int32) error {
-	vocab := t.config.Vocab
-	err := t.source.Forward(ctx, ids, func(i int, logits []float32) error {
-		kern.Softmax(logits)
-		copy(t.probs[i*vocab:], logits)
-		return nil
-	})
+// pass adds the gradients of a batch and returns its divergence.
+func (t *Trainer) pass(ctx context.Context, windows [][]int32) (float64, error) {
+	n := t.net
+	if err := n.begin(windows); err != nil {
+		return 0, err
+	}
+	if err := n.run(ctx, t.source, windows, false); err != nil {
+		return 0, err
+	}
+	norm, head, err := t.source.Head()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return t.own.Run(ctx, ids, t.loss, gradients{t})
+	n.norm(n.last, norm)
+	copy(t.target, n.normed[:n.count()*n.config.Hidden])
+	t.packHead(&t.up, head, true)
+	if err := n.run(ctx, t.student, windows, true); err != nil {
+		return 0, err
+	}
+	sum := t.heads()
+	return sum, n.back(ctx, t.student, gradients{t, slices.Concat(windows...)})
 }
 
-// loss turns logits into the gradient of the divergence, and keeps it.
-func (t *Trainer) loss(i int, logits []float32) {
-	kern.Softmax(logits)
-	p := t.probs[i*t.config.Vocab:][:len(logits)]
-	sum := 0.0
-	for v, q := range logits {
-		if p[v] > 1e-12 {
-			sum += float64(p[v]) * math.Log(float64(p[v])/max(float64(q), 1e-30))
-		}
-		p[v] = q - p[v]
+// packHead packs an output matrix, or its transpose.
+func (t *Trainer) packHead(to *operand, head []float32, turned bool) {
+	c := &t.net.config
+	if turned {
+		to.resize(c.Hidden, c.Vocab)
+		t.net.pool.For(panels(c.Vocab), func(_, q int) { to.turnedPanel(q, head, c.Hidden) })
+		return
 	}
-	copy(logits, p)
-	t.kl += sum
+	to.resize(c.Vocab, c.Hidden)
+	t.net.pool.For(panels(c.Hidden), func(_, q int) { to.panel(q, head, c.Hidden) })
+}
+
+// heads compares predictions, strip by strip: it leaves the gradient of the last
+// layer's outputs in dx, adds that of the head, and returns the divergence.
+func (t *Trainer) heads() (sum float64) {
+	n, c := t.net, &t.net.config
+	h, m := c.Hidden, t.net.count()
+	n.norm(n.last, t.student.Norm)
+	t.packHead(&t.own, t.student.Output, true)
+	t.packHead(&t.down, t.student.Output, false)
+	head := t.matrices[0]
+	if !c.Tied {
+		head = t.matrices[len(t.matrices)-1]
+	}
+	for at := 0; at < m; at += strip {
+		k := min(strip, m-at)
+		n.multiply(t.truth, c.Vocab, k, t.target[at*h:], h, 1, &t.up, false)
+		n.multiply(t.logits, c.Vocab, k, n.normed[at*h:], h, 1, &t.own, false)
+		n.pool.For(k, func(worker, i int) {
+			t.kl[at+i] = compare(t.logits[i*c.Vocab:(i+1)*c.Vocab], t.truth[i*c.Vocab:(i+1)*c.Vocab], t.probs[worker])
+		})
+		n.multiply(n.dh[at*h:], h, k, t.logits, c.Vocab, 1, &t.down, false)
+		if len(head.left) > 0 {
+			n.gradient(head.g, n.normed[at*h:], t.logits, c.Vocab, h, k, head.left)
+		}
+	}
+	for _, kl := range t.kl[:m] {
+		sum += kl
+	}
+	gradients{Trainer: t}.norm(c.Layers, 0, n.normed, n.dh, m)
+	clear(n.dx[:m*h])
+	n.normBack(n.dx, n.dh, n.last, t.student.Norm)
+	return sum
+}
+
+// compare returns KL(truth || logits) in nats and turns logits into its gradient.
+func compare(logits, truth, p []float32) float64 {
+	mt, ms := kern.Max(truth), kern.Max(logits)
+	st := kern.ExpInto(p, truth, mt)
+	mean := float64(kern.Dot(p, truth)-kern.Dot(p, logits)) / float64(st)
+	ss := kern.ExpInto(logits, logits, ms)
+	kern.Scale(logits, 1/ss)
+	kern.Axpy(logits, -1/st, p)
+	return mean - (float64(mt) + math.Log(float64(st))) + (float64(ms) + math.Log(float64(ss)))
 }
 
 // gradients adds up what a pass finds.
-type gradients struct{ *Trainer }
+type gradients struct {
+	*Trainer
+	ids []int32
+}
 
-// Linear implements fisher.Sink.
-func (t gradients) Linear(layer, kind int, x, dy, dx []float32, n int) {
-	t.outer(t.matrices[1+fisher.Kinds*layer+kind], x, dy, n)
-	switch kind {
-	case fisher.QKV:
-		t.norm(t.norms[2*layer], x, dx, n)
-	case fisher.GateUp:
-		t.norm(t.norms[2*layer+1], x, dx, n)
+func (t gradients) linear(layer, kind int, x, dy []float32, n int) {
+	v := t.matrices[1+fisher.Kinds*layer+kind]
+	if len(v.left) > 0 {
+		t.net.gradient(v.g, x, dy, len(v.w)/v.cols, v.cols, n, v.left)
 	}
 }
 
-// Head implements fisher.Sink.
-func (t gradients) Head(x, dx []float32, n int) {
-	head := t.matrices[0]
-	if !t.config.Tied {
-		head = t.matrices[len(t.matrices)-1]
-	}
-	t.outer(head, x, t.probs[:n*t.config.Vocab], n)
-	t.norm(t.norms[len(t.norms)-1], x, dx, n)
-}
-
-// Embedding implements fisher.Sink.
-func (t gradients) Embedding(ids []int32, dx []float32) {
+// embedding adds the gradients of input rows.
+func (t gradients) embedding(dx []float32, _ int) {
 	e := t.matrices[0]
-	if e.left == 0 {
-		return
-	}
-	h := t.config.Hidden
-	for i, id := range ids {
-		kern.Add(e.g[int(id)*h:][:h], dx[i*h:(i+1)*h])
+	k := len(e.left)
+	for i, id := range t.ids {
+		row, from := e.g[int(id)*k:][:k], dx[i*e.cols:(i+1)*e.cols]
+		for j, c := range e.left {
+			row[j] += from[c]
+		}
 	}
 }
 
 // norm adds the gradient of a norm's weights: its outputs x are proportional to
 // them. A weight of zero keeps none.
-func (t *Trainer) norm(v *variable, x, dx []float32, n int) {
-	for i := range n {
-		for j, g := range dx[i*v.cols : (i+1)*v.cols] {
+func (t gradients) norm(layer, which int, x, dx []float32, n int) {
+	v := t.norms[2*layer+which]
+	const part = 64
+	t.net.pool.For((v.cols+part-1)/part, func(_, i int) {
+		var sum [part]float32
+		from, to := i*part, min((i+1)*part, v.cols)
+		for t := range n {
+			d, x := dx[t*v.cols+from:t*v.cols+to], x[t*v.cols+from:t*v.cols+to]
+			for j, g := range d {
+				sum[j] += g * x[j]
+			}
+		}
+		for j := from; j < to; j++ {
 			if w := v.w[j]; w != 0 {
-				v.g[j] += g * x[i*v.cols+j] / w
+				v.g[j] += sum[j-from] / w
 			}
 		}
-	}
-}
-
-// outer adds dy^T x, the gradient of a matrix with n inputs x.
-func (t *Trainer) outer(v *variable, x, dy []float32, n int) {
-	if v.left == 0 {
-		return
-	}
-	cols, rows := v.cols, len(v.w)/v.cols
-	const block = 16
-	t.pool.For((cols+block-1)/block, func(_, b int) {
-		for i := range n {
-			for j := b * block; j < min((b+1)*block, cols); j++ {
-				t.xt[j*n+i] = x[i*cols+j]
-			}
-		}
-	})
-	t.pool.For((rows+gradientTile-1)/gradientTile, func(worker, b int) {
-		r0 := b * gradientTile
-		h := min(gradientTile, rows-r0)
-		part, dyt := t.scratch[worker][:h*cols], t.scratch[worker][gradientTile*cols:][:h*n]
-		for i := range n {
-			for r, g := range dy[i*rows+r0 : i*rows+r0+h] {
-				dyt[r*n+i] = g
-			}
-		}
-		kern.MatMulF32(part, t.xt, dyt, cols, n, h)
-		kern.Add(v.g[r0*cols:(r0+h)*cols], part)
 	})
 }
 
@@ -286,26 +329,27 @@ const (
 	decay2 = 0.95
 )
 
+// updateRows is how many rows of a matrix one task updates.
+const updateRows = 64
+
 // update is one step of Adam.
 func (t *Trainer) update(v *variable, rate float32) {
-	for j := range t.rate[:v.cols] {
-		t.rate[j] = rate
-		if v.frozen[j] {
-			t.rate[j] = 0
-		}
+	k := len(v.left)
+	if k == 0 {
+		return
 	}
-	c1, c2 := float32(1/(1-math.Pow(decay1, float64(t.steps)))), float32(1/(1-math.Pow(decay2, float64(t.steps))))
+	c1 := rate / float32(1-math.Pow(decay1, float64(t.steps)))
+	c2 := float32(1 / (1 - math.Pow(decay2, float64(t.steps))))
 	rows := len(v.w) / v.cols
-	t.pool.For((rows+gradientTile-1)/gradientTile, func(_, b int) {
-		for r := b * gradientTile; r < min((b+1)*gradientTile, rows); r++ {
-			a, z := r*v.cols, (r+1)*v.cols
-			w, g, m, s := v.w[a:z], v.g[a:z], v.m[a:z], v.v[a:z]
-			for j, rate := range t.rate[:v.cols] {
-				d := g[j]
-				g[j] = 0
-				m[j] = decay1*m[j] + (1-decay1)*d
-				s[j] = decay2*s[j] + (1-decay2)*d*d
-				w[j] -= rate * m[j] * c1 / (float32(math.Sqrt(float64(s[j]*c2))) + 1e-12)
+	t.net.pool.For((rows+updateRows-1)/updateRows, func(_, b int) {
+		for r := b * updateRows; r < min((b+1)*updateRows, rows); r++ {
+			w, g, m, s := v.w[r*v.cols:(r+1)*v.cols], v.g[r*k:(r+1)*k], v.m[r*k:(r+1)*k], v.v[r*k:(r+1)*k]
+			for i, j := range v.left {
+				d := g[i]
+				g[i] = 0
+				m[i] = decay1*m[i] + (1-decay1)*d
+				s[i] = decay2*s[i] + (1-decay2)*d*d
+				w[j] -= c1 * m[i] / (float32(math.Sqrt(float64(s[i]*c2))) + 1e-12)
 			}
 		}
 	})
