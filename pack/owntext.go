@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/selftext"
 )
@@ -50,41 +52,69 @@ func (c *Calibration) describe() string {
 }
 
 // writeText fills in the tokens of a text that the model is to write itself, or
-// finds them in the journal.
+// finds them in the journal. Tuning reads on where calibration ends.
 func (p *packer) writeText(ctx context.Context) error {
 	own := p.opt.Calibrate.Own
 	if own == nil {
 		return nil
 	}
-	cal := *p.opt.Calibrate // the caller's stays as it is
-	p.opt.Calibrate = &cal
+	all := *own
+	if t := p.opt.Tune; t != nil && t.Text == nil {
+		all.Tokens = max(own.Tokens, t.Tokens)
+	}
+	var text []int32
 	if p.journal != nil {
-		if cal.Tokens = p.journal.loadText(own.Tokens); cal.Tokens != nil {
-			return nil
+		text = p.journal.loadText(all.Tokens)
+	}
+	if text == nil {
+		var err error
+		text, err = WriteText(ctx, p.src, all, p.opt.Workers, func(done, total int) {
+			p.opt.Progress(Progress{"write", p.opt.Calibrate.describe(), int64(done), int64(total)})
+		})
+		if err == nil && p.journal != nil {
+			err = p.journal.saveText(text)
+		}
+		if err != nil {
+			return fmt.Errorf("pack: write calibration text: %w", err)
 		}
 	}
-	c, pool := p.cfg, workers(p.opt.Workers)
-	o := selftext.Options{
-		Tokens: own.Tokens, Stretch: min(window, c.MaxContext, max(ownStretch, own.Tokens/ownSide)), BOS: own.BOS, Temperature: 1, Seed: own.Seed, CacheBytes: ownCache,
-		Progress: func(done, total int) {
-			p.opt.Progress(Progress{"write", cal.describe(), int64(done), int64(total)})
-		},
-	}
-	stream := llama.FloatBytes(c, false) > ownHeld
-	if stream {
-		o.Stretch = min(o.Stretch, ownStretch)
-	}
-	w, err := llama.NewFloatWeights(ctx, c, p.src.ReadRows, pool, stream)
-	if err == nil {
-		cal.Tokens, err = selftext.Write(ctx, c, w, pool, o)
-	}
-	if err == nil && p.journal != nil {
-		err = p.journal.saveText(cal.Tokens)
-	}
-	if err != nil {
-		return fmt.Errorf("pack: write calibration text: %w", err)
+	cal := *p.opt.Calibrate // the caller's stays as it is
+	cal.Tokens = text[:own.Tokens]
+	p.opt.Calibrate = &cal
+	if t := p.opt.Tune; t != nil && t.Text == nil {
+		learn := *t
+		learn.Text = text
+		p.opt.Tune = &learn
 	}
 	return nil
+}
+
+// WriteText returns a text that the model of a checkpoint writes. progress, if not
+// nil, hears how many tokens are there.
+func WriteText(ctx context.Context, src *source.Source, own OwnText, threads int, progress func(done, total int)) ([]int32, error) {
+	if own.Tokens < 1 {
+		return nil, fmt.Errorf("%d tokens, want at least 1", own.Tokens)
+	}
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	c, pool := src.Config(), workers(threads)
+	o := selftext.Options{
+		Tokens: own.Tokens, Stretch: min(window, c.MaxContext, max(ownStretch, own.Tokens/ownSide)), BOS: own.BOS, Temperature: 1, Seed: own.Seed, CacheBytes: ownCache,
+		Progress: progress,
+	}
+	var w llama.Weights
+	var err error
+	if selftext.WeightBytes(c) > ownHeld {
+		o.Stretch = min(o.Stretch, ownStretch)
+		w, err = llama.NewFloatWeights(ctx, c, src.ReadRows, pool, true)
+	} else {
+		w, err = selftext.Read(ctx, c, src.ReadRows, pool)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return selftext.Write(ctx, c, w, pool, o)
 }
 
 // saveText keeps a text that took long to write.

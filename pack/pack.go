@@ -344,7 +344,7 @@ func (p *packer) write(ctx context.Context, w *weights.Writer, target int64) (*R
 	}
 	var ahead map[*matrix]*coded
 	if p.opt.Tune != nil {
-		if ahead, err = p.tuned(ctx, step, float64(target-overhead)*8/float64(p.weights)); err != nil {
+		if ahead, err = p.tuned(ctx, step, target-overhead); err != nil {
 			return nil, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -63,12 +64,15 @@ type staged struct {
 	bands  []*bandLevels
 	counts [][]counts // per band, per class
 
+	expect []float64 // per phase, bits of its levels
+	exact  []float64 // per coded column, log2 of its scale
+
 	given   []float32 // the matrix's values before tuning; nil is those of the source
 	decoded []float32 // what the levels stand for, once all are chosen
 }
 
-// tuned codes all matrices at a common step, of so many bits per weight.
-func (p *packer) tuned(ctx context.Context, step, bits float64) (map[*matrix]*coded, error) {
+// tuned codes all matrices at a common step, which should give so many bytes.
+func (p *packer) tuned(ctx context.Context, step float64, target int64) (map[*matrix]*coded, error) {
 	c, o := p.cfg, p.opt.Tune
 	limit := o.Memory
 	if limit == 0 {
@@ -107,11 +111,14 @@ func (p *packer) tuned(ctx context.Context, step, bits float64) (map[*matrix]*co
 	if text.text == nil {
 		text.text = p.opt.Calibrate.Tokens
 	}
-	rate := p.weightSize() * tuneRate * math.Exp2(-bits)
+	rate := p.weightSize() * tuneRate * math.Exp2(-float64(target)*8/float64(p.weights))
 	total := (o.Tokens + span*tuneBatch - 1) / (span * tuneBatch)
 	done := 0
 	for phase := range tunePhases {
 		if err := p.codePhase(ctx, all, phase); err != nil {
+			return nil, err
+		}
+		if err := p.steer(all, phase, target); err != nil {
 			return nil, err
 		}
 		for i, s := range all {
@@ -204,6 +211,7 @@ func (p *packer) stages(ctx context.Context, step float64) ([]*staged, error) {
 				s.bands = append(s.bands, newBandLevels(l, min(m.band, m.rows-r0)))
 				s.counts = append(s.counts, make([]counts, s.fit.plan.n))
 			}
+			s.foresee(p.opt.Mode)
 			all[i] = s
 			return nil
 		})
@@ -289,9 +297,11 @@ func tallyLevels(mode rans.Mode, planes int, level, class []uint8, seen []counts
 	}
 }
 
-// finishStaged codes the levels of s, with tables that are made for them.
-func (p *packer) finishStaged(s *staged) (*coded, error) {
-	m, perClass := s.m, 1+int(p.opt.Mode)
+// refit makes the tables of s for the levels that were chosen, and returns the
+// bits that these take.
+func (p *packer) refit(s *staged) (tables []rans.Table, bits float64, err error) {
+	perClass := 1 + int(p.opt.Mode)
+	tables = slices.Clone(s.fit.tables)
 	for class := range s.fit.plan.n {
 		for q := range perClass {
 			var count [rans.Alphabet]int64
@@ -307,10 +317,31 @@ func (p *packer) finishStaged(s *staged) (*coded, error) {
 			}
 			t, err := p.opt.kind().FitSymbols(count, 0x7<<(rans.Alphabet/2-1))
 			if err != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			s.fit.tables[class*perClass+q] = t
+			tables[class*perClass+q] = t
+			bits += codeLength(&count, &t) + float64(total)*float64(s.fit.planes)
 		}
+	}
+	return tables, bits, nil
+}
+
+// codeLength returns the bits of counted symbols under a table.
+func codeLength(count *[rans.Alphabet]int64, t *rans.Table) (bits float64) {
+	for u, n := range count {
+		if n > 0 {
+			bits += float64(n) * (8 - math.Log2(max(float64(t.Freq[u]), 1.0/256)))
+		}
+	}
+	return bits
+}
+
+// finishStaged codes the levels of s, with tables that are made for them.
+func (p *packer) finishStaged(s *staged) (*coded, error) {
+	m := s.m
+	var err error
+	if s.fit.tables, _, err = p.refit(s); err != nil {
+		return nil, err
 	}
 	c, enc, err := p.begin(m, s.fit)
 	if err != nil {

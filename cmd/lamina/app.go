@@ -32,6 +32,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Serve a model over an OpenAI-style HTTP API."`
 	Run     runCmd     `cmd:"" help:"Chat with a model, or let it continue a text, in the terminal."`
 	Pack    packCmd    `cmd:"" help:"Pack a checkpoint into a .lamina file."`
+	Write   writeCmd   `cmd:"" help:"Have a checkpoint write text, for pack --calibrate."`
 	Show    showCmd    `cmd:"" help:"Describe a .lamina file or a checkpoint: tensors, sizes, memory plan."`
 	Verify  verifyCmd  `cmd:"" help:"Check every byte of a .lamina file and decode all of it."`
 	Pull    pullCmd    `cmd:"" help:"Download a model from a Hugging Face hub or a URL."`

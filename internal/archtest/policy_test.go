@@ -45,8 +45,9 @@ const ours = `
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
 	internal/kern, model, model/llama < pack/fisher;
-	internal/kern, model, model/llama, pack/fisher < pack/tune;
-	internal/kern, model, model/kv, model/llama < pack/selftext;
+	internal/kern, model < pack/product;
+	internal/kern, model, model/llama, pack/fisher, pack/product < pack/tune;
+	internal/kern, model, model/kv, model/llama, pack/product < pack/selftext;
 	NONE < pack/affine;
 	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
 	model, model/kv, model/llama, pack/quant, pack/fisher, pack/tune, pack/selftext, pack/affine < pack;

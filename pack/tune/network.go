@@ -6,8 +6,10 @@ import (
 	"math"
 
 	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/fisher"
+	"github.com/lamina-llm/lamina/pack/product"
 )
 
 // inside holds what a layer computes for the tokens of a batch.
@@ -22,7 +24,8 @@ type inside struct {
 // network runs batches of windows through models of one shape. Activations of
 // the student are kept for the way back, those of the source are not.
 type network struct {
-	*products
+	products *product.Runner
+	pool     model.Pool
 	config   llama.Config
 	span     int // tokens of a window, at most
 	tokens   int // of a batch, at most
@@ -40,8 +43,8 @@ type network struct {
 	negative           [][]float32 // per worker, Intermediate
 }
 
-func newNetwork(c llama.Config, p *products, span, windows int) *network {
-	n := &network{products: p, config: c, span: span, tokens: span * windows}
+func newNetwork(c llama.Config, pool model.Pool, span, windows int) *network {
+	n := &network{products: product.New(pool), pool: pool, config: c, span: span, tokens: span * windows}
 	h, q, f, d := c.Hidden, c.Heads*c.HeadDim, c.Intermediate, c.HeadDim
 	rows := func(width int) []float32 { return make([]float32, n.tokens*width) }
 	room := func() inside {
@@ -61,7 +64,7 @@ func newNetwork(c llama.Config, p *products, span, windows int) *network {
 			n.cos[t*len(freq)+i], n.sin[t*len(freq)+i] = float32(c), float32(s)
 		}
 	}
-	for range p.pool.Workers() {
+	for range pool.Workers() {
 		n.heads = append(n.heads, heads{p: make([]float32, span*span), dp: make([]float32, span*span)})
 		n.negative = append(n.negative, make([]float32, f))
 	}
@@ -74,7 +77,7 @@ func networkBytes(c llama.Config, span, windows, workers int) int64 {
 	layer := 2*h + int64(c.QKV()) + q + 2*f
 	each := int64(c.Layers+1)*layer + 4*h + int64(c.QKV()) + q + 4*f
 	head := int64(2*span*span + 4*span*c.HeadDim)
-	return 4 * (int64(span*windows)*each + int64(workers)*(head+terms*kern.OuterRows+f))
+	return 4 * (int64(span*windows)*each + int64(workers)*(head+product.BlockElements+f))
 }
 
 // begin takes the windows of a batch.
@@ -143,22 +146,22 @@ func (n *network) layer(l *fisher.Layer, s *inside, out []float32) {
 	c, m := &n.config, n.count()
 	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
 	n.norm(s.x, l.AttnNorm)
-	n.forward(s.qkv, l.QKV, n.normed, c.QKV(), h, m)
+	n.products.Forward(s.qkv, l.QKV, n.normed, c.QKV(), h, m)
 	n.rotate(s.qkv, false)
 	n.pool.For((len(n.starts)-1)*c.Heads, func(worker, i int) {
 		at, end := n.starts[i/c.Heads], n.starts[i/c.Heads+1]
 		n.heads[worker].attend(c, s.att[at*q:], s.qkv[at*c.QKV():], i%c.Heads, end-at)
 	})
-	n.forward(s.mid, l.Out, s.att, h, q, m)
+	n.products.Forward(s.mid, l.Out, s.att, h, q, m)
 	n.add(s.mid, s.x)
 	n.norm(s.mid, l.FFNNorm)
-	n.forward(s.gateUp, l.GateUp, n.normed, 2*f, h, m)
+	n.products.Forward(s.gateUp, l.GateUp, n.normed, 2*f, h, m)
 	n.activate(s.gateUp)
 	if &out[0] == &s.x[0] { // of the source
-		n.forward(n.dh, l.Down, n.act, h, f, m)
+		n.products.Forward(n.dh, l.Down, n.act, h, f, m)
 		copy(out, n.dh[:m*h])
 	} else {
-		n.forward(out, l.Down, n.act, h, f, m)
+		n.products.Forward(out, l.Down, n.act, h, f, m)
 	}
 	n.add(out, s.mid)
 }
@@ -186,16 +189,16 @@ func (n *network) back(ctx context.Context, w fisher.Weights, to sink) error {
 		}
 		s := &n.layers[i]
 		n.activate(s.gateUp)
-		n.backward(n.dact, l.Down, n.dx, h, f, m)
+		n.products.Backward(n.dact, l.Down, n.dx, h, f, m)
 		to.linear(i, fisher.Down, n.act, n.dx, m)
 		n.activateBack(s.gateUp)
-		n.backward(n.dh, l.GateUp, n.dgu, 2*f, h, m)
+		n.products.Backward(n.dh, l.GateUp, n.dgu, 2*f, h, m)
 		n.norm(s.mid, l.FFNNorm)
 		to.linear(i, fisher.GateUp, n.normed, n.dgu, m)
 		to.norm(i, 1, n.normed, n.dh, m)
 		n.normBack(n.dx, n.dh, s.mid, l.FFNNorm)
 
-		n.backward(n.datt, l.Out, n.dx, h, q, m)
+		n.products.Backward(n.datt, l.Out, n.dx, h, q, m)
 		to.linear(i, fisher.Out, s.att, n.dx, m)
 		n.pool.For((len(n.starts)-1)*c.KVHeads, func(worker, task int) {
 			at, end := n.starts[task/c.KVHeads], n.starts[task/c.KVHeads+1]
@@ -205,7 +208,7 @@ func (n *network) back(ctx context.Context, w fisher.Weights, to sink) error {
 			}
 		})
 		n.rotate(n.dqkv, true)
-		n.backward(n.dh, l.QKV, n.dqkv, c.QKV(), h, m)
+		n.products.Backward(n.dh, l.QKV, n.dqkv, c.QKV(), h, m)
 		n.norm(s.x, l.AttnNorm)
 		to.linear(i, fisher.QKV, n.normed, n.dqkv, m)
 		to.norm(i, 0, n.normed, n.dh, m)

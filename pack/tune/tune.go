@@ -18,6 +18,7 @@ import (
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/fisher"
+	"github.com/lamina-llm/lamina/pack/product"
 )
 
 // Student holds the weights that training changes, in float32.
@@ -70,12 +71,12 @@ type Trainer struct {
 	norms    []*variable // two of each layer, the last
 	steps    int
 
-	windows        int       // of a batch
-	logits, truth  []float32 // of some tokens, of the student and of the source
-	target         []float32 // last norm's outputs of the source
-	probs          [][]float32
-	kl             []float64 // per token of the batch
-	up, own, down  operand   // heads: transposes of both, and the student's
+	windows       int       // of a batch
+	logits, truth []float32 // of some tokens, of the student and of the source
+	target        []float32 // last norm's outputs of the source
+	probs         [][]float32
+	kl            []float64       // per token of the batch
+	up, own, down product.Operand // heads: transposes of both, and the student's
 }
 
 // variable is a matrix with its gradient and the moments of Adam (Kingma and
@@ -135,7 +136,7 @@ func New(c llama.Config, s *Student, source fisher.Weights, pool model.Pool, spa
 		return nil, fmt.Errorf("tune: %d windows of %d tokens", windows, span)
 	}
 	t := &Trainer{student: s, source: source, windows: windows}
-	t.net = newNetwork(c, newProducts(pool), span, windows)
+	t.net = newNetwork(c, pool, span, windows)
 	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
 	t.matrices = append(t.matrices, newVariable(s.Embed, h))
 	for _, l := range s.Layers {
@@ -221,15 +222,15 @@ func (t *Trainer) pass(ctx context.Context, windows [][]int32) (float64, error) 
 }
 
 // packHead packs an output matrix, or its transpose.
-func (t *Trainer) packHead(to *operand, head []float32, turned bool) {
+func (t *Trainer) packHead(to *product.Operand, head []float32, turned bool) {
 	c := &t.net.config
 	if turned {
-		to.resize(c.Hidden, c.Vocab)
-		t.net.pool.For(panels(c.Vocab), func(_, q int) { to.turnedPanel(q, head, c.Hidden) })
+		to.Resize(c.Hidden, c.Vocab)
+		t.net.pool.For(product.Panels(c.Vocab), func(_, q int) { to.TurnedPanel(q, head, c.Hidden) })
 		return
 	}
-	to.resize(c.Vocab, c.Hidden)
-	t.net.pool.For(panels(c.Hidden), func(_, q int) { to.panel(q, head, c.Hidden) })
+	to.Resize(c.Vocab, c.Hidden)
+	t.net.pool.For(product.Panels(c.Hidden), func(_, q int) { to.Panel(q, head, c.Hidden) })
 }
 
 // heads compares predictions, strip by strip: it leaves the gradient of the last
@@ -246,14 +247,14 @@ func (t *Trainer) heads() (sum float64) {
 	}
 	for at := 0; at < m; at += strip {
 		k := min(strip, m-at)
-		n.multiply(t.truth, c.Vocab, k, t.target[at*h:], h, 1, &t.up, false)
-		n.multiply(t.logits, c.Vocab, k, n.normed[at*h:], h, 1, &t.own, false)
+		n.products.Multiply(t.truth, c.Vocab, k, t.target[at*h:], h, 1, &t.up, false)
+		n.products.Multiply(t.logits, c.Vocab, k, n.normed[at*h:], h, 1, &t.own, false)
 		n.pool.For(k, func(worker, i int) {
 			t.kl[at+i] = compare(t.logits[i*c.Vocab:(i+1)*c.Vocab], t.truth[i*c.Vocab:(i+1)*c.Vocab], t.probs[worker])
 		})
-		n.multiply(n.dh[at*h:], h, k, t.logits, c.Vocab, 1, &t.down, false)
+		n.products.Multiply(n.dh[at*h:], h, k, t.logits, c.Vocab, 1, &t.down, false)
 		if len(head.left) > 0 {
-			n.gradient(head.g, n.normed[at*h:], t.logits, c.Vocab, h, k, head.left)
+			n.products.Gradient(head.g, n.normed[at*h:], t.logits, c.Vocab, h, k, head.left)
 		}
 	}
 	for _, kl := range t.kl[:m] {
@@ -285,7 +286,7 @@ type gradients struct {
 func (t gradients) linear(layer, kind int, x, dy []float32, n int) {
 	v := t.matrices[1+fisher.Kinds*layer+kind]
 	if len(v.left) > 0 {
-		t.net.gradient(v.g, x, dy, len(v.w)/v.cols, v.cols, n, v.left)
+		t.net.products.Gradient(v.g, x, dy, len(v.w)/v.cols, v.cols, n, v.left)
 	}
 }
 

@@ -1,4 +1,4 @@
-package tune
+package product
 
 import (
 	"fmt"
@@ -6,6 +6,16 @@ import (
 	"math/rand/v2"
 	"testing"
 )
+
+// serial is a pool of some workers that take turns.
+type serial int
+
+func (s serial) Workers() int { return int(s) }
+func (s serial) For(n int, f func(worker, i int)) {
+	for i := range n {
+		f(i%int(s), i)
+	}
+}
 
 // Products agree with sums in float64, whatever the number of workers.
 func TestProducts(t *testing.T) {
@@ -28,7 +38,7 @@ func TestProducts(t *testing.T) {
 		}
 		g := random(rows * len(list))
 		for _, workers := range []int{1, 3} {
-			s := newProducts(serial(workers))
+			s := New(serial(workers))
 			check := func(what string, got []float32, width int, want func(i, j int) (sum, size float64)) {
 				for at, v := range got {
 					sum, size := want(at/width, at%width)
@@ -45,15 +55,15 @@ func TestProducts(t *testing.T) {
 				return sum, size
 			}
 			y, dx, grad := make([]float32, n*rows), make([]float32, n*cols), append([]float32(nil), g...)
-			s.forward(y, w, x, rows, cols, n)
+			s.Forward(y, w, x, rows, cols, n)
 			check("forward", y, rows, func(i, j int) (float64, float64) {
 				return dot(cols, func(p int) float64 { return float64(w[j*cols+p]) * float64(x[i*cols+p]) })
 			})
-			s.backward(dx, w, dy, rows, cols, n)
+			s.Backward(dx, w, dy, rows, cols, n)
 			check("backward", dx, cols, func(i, j int) (float64, float64) {
 				return dot(rows, func(p int) float64 { return float64(w[p*cols+j]) * float64(dy[i*rows+p]) })
 			})
-			s.gradient(grad, x, dy, rows, cols, n, list)
+			s.Gradient(grad, x, dy, rows, cols, n, list)
 			check("gradient", grad, len(list), func(i, j int) (float64, float64) {
 				sum, size := dot(n, func(p int) float64 { return float64(dy[p*rows+i]) * float64(x[p*cols+int(list[j])]) })
 				before := float64(g[i*len(list)+j])
@@ -71,11 +81,11 @@ func BenchmarkProducts(b *testing.B) {
 	for j := range list {
 		list[j] = int32(j)
 	}
-	s := newProducts(serial(1))
+	s := New(serial(1))
 	for name, f := range map[string]func(){
-		"forward":  func() { s.forward(y, w, x, rows, cols, n) },
-		"backward": func() { s.backward(x, w, y, rows, cols, n) },
-		"gradient": func() { s.gradient(w, x, y, rows, cols, n, list) },
+		"forward":  func() { s.Forward(y, w, x, rows, cols, n) },
+		"backward": func() { s.Backward(x, w, y, rows, cols, n) },
+		"gradient": func() { s.Gradient(w, x, y, rows, cols, n, list) },
 	} {
 		b.Run(fmt.Sprintf("%s/%dx%dx%d", name, rows, cols, n), func(b *testing.B) {
 			for b.Loop() {

@@ -1,13 +1,16 @@
-package tune
+// Package product multiplies float32 matrices for packing: for training, which
+// needs a matrix, its transpose and gradients, and for writing text with many
+// sequences side by side. A product runs block by block: one operand is packed
+// into panels of kern.OuterCols columns, the other is read where it is.
+//
+// Each element is summed in an order that depends on the number of terms alone,
+// so results do not depend on the number of workers.
+package product
 
 import (
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
 )
-
-// Products run block by block: one operand is packed into panels of
-// kern.OuterCols columns, the other is read where it is. Each element of a
-// product is summed in an order that depends on the number of terms alone.
 
 const (
 	terms    = 256 // of a block: a panel stays in the first-level cache
@@ -15,31 +18,39 @@ const (
 	colsMost = 512 // of a task: its panels stay in the second-level cache
 )
 
-// operand is a packed matrix of k rows and n columns.
-type operand struct {
-	data []float32 // panel by panel, k rows of kern.OuterCols each
+// Operand is a packed matrix of k rows and n columns. The zero value is empty.
+type Operand struct {
+	data []float32 // Panel by panel, k rows of kern.OuterCols each
 	k, n int
 }
 
-func panels(n int) int { return (n + kern.OuterCols - 1) / kern.OuterCols }
+// Panels returns the number of panels of n columns.
+func Panels(n int) int { return (n + kern.OuterCols - 1) / kern.OuterCols }
 
-// packedSize returns the elements of an operand.
-func packedSize(k, n int) int { return panels(n) * kern.OuterCols * k }
+// packedSize returns the elements of an Operand.
+func packedSize(k, n int) int { return Panels(n) * kern.OuterCols * k }
+
+// Rows returns the number of rows.
+func (b *Operand) Rows() int { return b.k }
+
+// Cols returns the number of columns.
+func (b *Operand) Cols() int { return b.n }
 
 // rows returns operand rows [from, to) of panel q.
-func (b *operand) rows(q, from, to int) []float32 {
+func (b *Operand) rows(q, from, to int) []float32 {
 	return b.data[(q*b.k+from)*kern.OuterCols : (q*b.k+to)*kern.OuterCols]
 }
 
-// set makes b a packed w, of k rows that are ld apart.
-func (b *operand) set(w []float32, ld, k, n int) {
-	b.resize(k, n)
-	for q := range panels(n) {
-		b.panel(q, w, ld)
+// Set makes b a packed w, of k rows that are ld apart.
+func (b *Operand) Set(w []float32, ld, k, n int) {
+	b.Resize(k, n)
+	for q := range Panels(n) {
+		b.Panel(q, w, ld)
 	}
 }
 
-func (b *operand) resize(k, n int) {
+// Resize makes b a matrix of k rows and n columns that are yet to be packed.
+func (b *Operand) Resize(k, n int) {
 	b.k, b.n = k, n
 	if size := packedSize(k, n); cap(b.data) < size {
 		b.data = make([]float32, size)
@@ -48,8 +59,8 @@ func (b *operand) resize(k, n int) {
 	}
 }
 
-// panel packs panel q of w.
-func (b *operand) panel(q int, w []float32, ld int) {
+// Panel packs panel q of w.
+func (b *Operand) Panel(q int, w []float32, ld int) {
 	const cols = kern.OuterCols
 	dst, width := b.rows(q, 0, b.k), min(cols, b.n-q*cols)
 	for p := range b.k {
@@ -58,8 +69,8 @@ func (b *operand) panel(q int, w []float32, ld int) {
 	}
 }
 
-// turnedPanel packs panel q of the transpose of w, of n rows that are ld apart.
-func (b *operand) turnedPanel(q int, w []float32, ld int) {
+// TurnedPanel packs panel q of the transpose of w, of n rows that are ld apart.
+func (b *Operand) TurnedPanel(q int, w []float32, ld int) {
 	const cols, step = kern.OuterCols, 16
 	dst, width := b.rows(q, 0, b.k), min(cols, b.n-q*cols)
 	for p0 := 0; p0 < b.k; p0 += step {
@@ -86,16 +97,16 @@ func (b *operand) turnedPanel(q int, w []float32, ld int) {
 	}
 }
 
-// setTurned makes b the packed transpose of w, of n rows that are ld apart.
-func (b *operand) setTurned(w []float32, ld, k, n int) {
-	b.resize(k, n)
-	for q := range panels(n) {
-		b.turnedPanel(q, w, ld)
+// SetTurned makes b the packed transpose of w, of n rows that are ld apart.
+func (b *Operand) SetTurned(w []float32, ld, k, n int) {
+	b.Resize(k, n)
+	for q := range Panels(n) {
+		b.TurnedPanel(q, w, ld)
 	}
 }
 
-// listedPanel packs panel q of some columns of w.
-func (b *operand) listedPanel(q int, w []float32, ld int, list []int32) {
+// ListedPanel packs panel q of some columns of w.
+func (b *Operand) ListedPanel(q int, w []float32, ld int, list []int32) {
 	const cols = kern.OuterCols
 	dst := b.rows(q, 0, b.k)
 	list = list[q*cols : min((q+1)*cols, b.n)]
@@ -108,19 +119,23 @@ func (b *operand) listedPanel(q int, w []float32, ld int, list []int32) {
 	}
 }
 
+// BlockElements is the size of a Block.
+const BlockElements = (terms+gap)*kern.OuterRows + kern.OuterRows*kern.OuterCols
+
 // gap is what lies between copied rows, so that they do not all want the same
 // places of a cache.
 const gap = 16
 
-// block is the working memory of one task.
-type block struct {
+// Block is the working memory of one task. The zero value is ready; one goroutine
+// uses it at a time.
+type Block struct {
 	a   [(terms + gap) * kern.OuterRows]float32
 	out [kern.OuterRows * kern.OuterCols]float32
 }
 
-// strip computes up to kern.OuterRows rows of a product, in panels [q0, q1):
+// Strip computes up to kern.OuterRows rows of a product, in panels [q0, q1):
 // dst[i*ldd+j] = a[i*sa+p*ka] b[p][j] summed over from <= p < to, or adds that.
-func (s *block) strip(dst []float32, ldd, rows int, a []float32, sa, ka int, b *operand, from, to, q0, q1 int, add bool) {
+func (s *Block) Strip(dst []float32, ldd, rows int, a []float32, sa, ka int, b *Operand, from, to, q0, q1 int, add bool) {
 	if from == to && !add {
 		for i := range rows {
 			clear(dst[i*ldd+q0*kern.OuterCols : i*ldd+min(q1*kern.OuterCols, b.n)])
@@ -153,7 +168,7 @@ func (s *block) strip(dst []float32, ldd, rows int, a []float32, sa, ka int, b *
 // copyRows copies terms [p0, p1) of some rows, followed by rows of zeros, to where
 // they are close together: rows that are far apart fight for places of the cache,
 // columns even take a cache line for every term.
-func (s *block) copyRows(a []float32, sa, ka, rows, p0, p1 int) (x []float32, sx, kx int) {
+func (s *Block) copyRows(a []float32, sa, ka, rows, p0, p1 int) (x []float32, sx, kx int) {
 	if ka == 1 {
 		for i := range rows {
 			copy(s.a[i*(terms+gap):], a[i*sa+p0:i*sa+p1])
@@ -175,20 +190,21 @@ func (s *block) copyRows(a []float32, sa, ka, rows, p0, p1 int) (x []float32, sx
 	return s.a[:], 1, kern.OuterRows
 }
 
-// products runs products on a pool.
-type products struct {
+// Runner runs products on a pool. One goroutine uses it at a time.
+type Runner struct {
 	pool    model.Pool
-	blocks  []block // per worker
-	weights operand
+	blocks  []Block // per worker
+	weights Operand // of Forward, Backward and Gradient
 }
 
-func newProducts(pool model.Pool) *products {
-	return &products{pool: pool, blocks: make([]block, pool.Workers())}
+// New returns a runner on a pool.
+func New(pool model.Pool) *Runner {
+	return &Runner{pool: pool, blocks: make([]Block, pool.Workers())}
 }
 
-// multiply computes dst = a b, or adds it, where a has m rows: element (i, p) is
+// Multiply computes dst = a b, or adds it, where a has m rows: element (i, p) is
 // a[i*sa+p*ka].
-func (s *products) multiply(dst []float32, ldd, m int, a []float32, sa, ka int, b *operand, add bool) {
+func (s *Runner) Multiply(dst []float32, ldd, m int, a []float32, sa, ka int, b *Operand, add bool) {
 	height := rowsMost
 	wide := (b.n + colsMost - 1) / colsMost
 	for height > kern.OuterRows && (m+height-1)/height*wide < 4*s.pool.Workers() {
@@ -198,34 +214,34 @@ func (s *products) multiply(dst []float32, ldd, m int, a []float32, sa, ka int, 
 	s.pool.For(tall*wide, func(worker, task int) {
 		// Tasks that follow one another share their panels.
 		r0, q0 := task%tall*height, task/tall*(colsMost/kern.OuterCols)
-		r1, q1 := min(r0+height, m), min(q0+colsMost/kern.OuterCols, panels(b.n))
+		r1, q1 := min(r0+height, m), min(q0+colsMost/kern.OuterCols, Panels(b.n))
 		w := &s.blocks[worker]
 		for p0 := 0; p0 < b.k; p0 += terms {
 			p1 := min(p0+terms, b.k)
 			for r := r0; r < r1; r += kern.OuterRows {
-				w.strip(dst[r*ldd:], ldd, min(kern.OuterRows, r1-r), a[r*sa:], sa, ka, b, p0, p1, q0, q1, add || p0 > 0)
+				w.Strip(dst[r*ldd:], ldd, min(kern.OuterRows, r1-r), a[r*sa:], sa, ka, b, p0, p1, q0, q1, add || p0 > 0)
 			}
 		}
 	})
 }
 
-// forward computes dst[t] = w x[t] for n vectors; w is rows x cols.
-func (s *products) forward(dst, w, x []float32, rows, cols, n int) {
-	s.weights.resize(cols, rows)
-	s.pool.For(panels(rows), func(_, q int) { s.weights.turnedPanel(q, w, cols) })
-	s.multiply(dst, rows, n, x, cols, 1, &s.weights, false)
+// Forward computes dst[t] = w x[t] for n vectors; w is rows x cols.
+func (s *Runner) Forward(dst, w, x []float32, rows, cols, n int) {
+	s.weights.Resize(cols, rows)
+	s.pool.For(Panels(rows), func(_, q int) { s.weights.TurnedPanel(q, w, cols) })
+	s.Multiply(dst, rows, n, x, cols, 1, &s.weights, false)
 }
 
-// backward computes dx[t] = w^T dy[t].
-func (s *products) backward(dx, w, dy []float32, rows, cols, n int) {
-	s.weights.resize(rows, cols)
-	s.pool.For(panels(cols), func(_, q int) { s.weights.panel(q, w, cols) })
-	s.multiply(dx, cols, n, dy, rows, 1, &s.weights, false)
+// Backward computes dx[t] = w^T dy[t].
+func (s *Runner) Backward(dx, w, dy []float32, rows, cols, n int) {
+	s.weights.Resize(rows, cols)
+	s.pool.For(Panels(cols), func(_, q int) { s.weights.Panel(q, w, cols) })
+	s.Multiply(dx, cols, n, dy, rows, 1, &s.weights, false)
 }
 
-// gradient adds dy^T x to g (rows x len(list)), for some columns of the n vectors x.
-func (s *products) gradient(g, x, dy []float32, rows, cols, n int, list []int32) {
-	s.weights.resize(n, len(list))
-	s.pool.For(panels(len(list)), func(_, q int) { s.weights.listedPanel(q, x, cols, list) })
-	s.multiply(g, len(list), rows, dy, 1, rows, &s.weights, true)
+// Gradient adds dy^T x to g (rows x len(list)), for some columns of the n vectors x.
+func (s *Runner) Gradient(g, x, dy []float32, rows, cols, n int, list []int32) {
+	s.weights.Resize(n, len(list))
+	s.pool.For(Panels(len(list)), func(_, q int) { s.weights.ListedPanel(q, x, cols, list) })
+	s.Multiply(g, len(list), rows, dy, 1, rows, &s.weights, true)
 }
