@@ -13,6 +13,11 @@ import (
 // later ones take. After each phase the column scales of those that are left
 // follow the bits that the phases before took.
 
+const (
+	outlierBits = 24 // that a level beyond the alphabet takes, about
+	streamBits  = 1  // by which a stream is longer than its symbols' information, besides its state
+)
+
 // maxSteer bounds one correction of column scales, in octaves.
 const maxSteer = 0.25
 
@@ -26,7 +31,7 @@ func (s *staged) foresee(mode rans.Mode) {
 	values, class := f.scaled(&fit.plan, 1)
 	perClass, phase, tables := 1+int(mode), 0, fit.tables
 	var loop feedbackLoop
-	loop.run(f, values, class, fit.groupCoders, func(j int, level []uint8, _ []int32) {
+	loop.run(f, values, class, fit.groupCoders, func(j int, level []uint8, delta []int32) {
 		for _, end := s.columns(phase); j >= end; _, end = s.columns(phase) {
 			phase++
 		}
@@ -34,6 +39,11 @@ func (s *staged) foresee(mode rans.Mode) {
 		add := func(i, q int) {
 			t := &tables[(first+int(class[i]))*perClass+q]
 			s.expect[phase] += float64(fit.planes) + 8 - math.Log2(max(float64(t.Freq[level[i]>>fit.planes]), 1.0/256))
+		}
+		for _, d := range delta {
+			if d != 0 {
+				s.expect[phase] += outlierBits
+			}
 		}
 		if mode == rans.DQ {
 			quant.Walk(level, add)
@@ -58,6 +68,11 @@ func (p *packer) steer(all []*staged, phase int, target int64) error {
 		if err != nil {
 			return err
 		}
+		for _, b := range s.bands {
+			for _, o := range b.outliers {
+				took += outlierBits * float64(len(o))
+			}
+		}
 		past, rest := 0.0, 0.0
 		for i, e := range s.expect {
 			if i <= phase {
@@ -71,7 +86,7 @@ func (p *packer) steer(all []*staged, phase int, target int64) error {
 		}
 		_, end := s.columns(phase)
 		left += float64(m.rows) * float64(m.cols-end)
-		bits += took + rest + float64(m.weights())*(m.feedback.side(p.opt.Mode, &s.fit.plan)+m.states())
+		bits += took + rest + float64(m.weights())*(m.feedback.side(p.opt.Mode, &s.fit.plan)+m.states()*(1+streamBits/16.5))
 	}
 	if left == 0 {
 		return nil
