@@ -35,7 +35,7 @@ type packCmd struct {
 	Tokens  int         `name:"calibrate-tokens" default:"16384" placeholder:"N" help:"Tokens of the calibration text to use, at most."`
 	Grams   budget.Size `name:"calibrate-memory" default:"1GiB" placeholder:"SIZE" help:"Memory for statistics of that text at a time; a large model that needs more reads the text several times. The file stays the same."`
 	Drift   bool        `help:"With --calibrate: let each matrix make up for what those before it lost. Best at 2 bits; takes more than twice as long."`
-	Tune    int         `placeholder:"N" help:"With --calibrate: let what is not coded yet learn from N tokens of that text to make up for the errors of what is. 1000000 takes hours (about 6 per 100 M weights and core), and 16 bytes of memory per weight."`
+	Tune    int         `placeholder:"N" help:"With --calibrate: let what is not coded yet learn from N tokens of that text to make up for the errors of what is. 1000000 takes hours (about 3 per 100 M weights and core), and 16 bytes of memory per weight."`
 	Threads int         `placeholder:"N" help:"Goroutines that quantise; 0 is one per processor."`
 	Resume  bool        `help:"Keep what is finished in FILE.resume, which takes as much disk as FILE, and go on from there if the same command was interrupted."`
 	Force   bool        `short:"f" help:"Replace FILE if it exists."`

@@ -2,8 +2,7 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/pack"
@@ -54,32 +53,9 @@ func (c *writeCmd) Run(a *app) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	text := tok.Decode(ids, false)
-	if err := writeWhole(c.Output, []byte(text)); err != nil {
+	if err := writeFile(c.Output, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	a.printf("%s: %d tokens, %d bytes\n", c.Output, len(ids), len(text))
 	return nil
-}
-
-// writeWhole writes a file that is whole or not there.
-func writeWhole(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".lamina-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone if all went well
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
