@@ -33,7 +33,8 @@ const (
 	journalLog        = "journal"
 	journalTensors    = "tensors"
 	journalStatistics = "statistics"
-	journalText       = "text" // that the model wrote
+	journalText       = "text"   // that the model wrote
+	journalTuning     = "tuning" // after its latest phase
 
 	journalVersion = 1
 	maxJournalLog  = 64 << 20 // bytes; what lies beyond counts for nothing
@@ -121,7 +122,7 @@ func openJournal(path, run string) (j *journal, note string, err error) {
 		note = fmt.Sprintf("%s is not used: %s; starting anew", j.dir, why)
 	}
 	if size == 0 {
-		for _, name := range []string{journalStatistics, journalText} {
+		for _, name := range []string{journalStatistics, journalText, journalTuning} {
 			if err := os.Remove(filepath.Join(j.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fail(err)
 			}
@@ -268,7 +269,7 @@ func (j *journal) close() {
 // remove ends a journal whose run is done.
 func (j *journal) remove() {
 	j.close()
-	for _, name := range []string{journalLog, journalTensors, journalStatistics, journalText} {
+	for _, name := range []string{journalLog, journalTensors, journalStatistics, journalText, journalTuning} {
 		os.Remove(filepath.Join(j.dir, name))
 	}
 	os.Remove(j.dir) // stays if something else is in it

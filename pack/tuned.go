@@ -107,38 +107,24 @@ func (p *packer) tuned(ctx context.Context, step float64, target int64) (map[*ma
 	if err != nil {
 		return nil, fmt.Errorf("pack: tune: %w", err)
 	}
-	text := &windows{text: o.Text, span: span, random: rand.New(rand.NewPCG(1, 2))}
-	if text.text == nil {
-		text.text = p.opt.Calibrate.Tokens
+	l := &lesson{
+		all: all, trainer: trainer, student: student, target: target,
+		text: &windows{text: o.Text, span: span, random: rand.New(rand.NewPCG(1, 2))},
+		rate: p.weightSize() * tuneRate * math.Exp2(-float64(target)*8/float64(p.weights)),
+		each: span * tuneBatch,
 	}
-	rate := p.weightSize() * tuneRate * math.Exp2(-float64(target)*8/float64(p.weights))
-	total := (o.Tokens + span*tuneBatch - 1) / (span * tuneBatch)
-	done := 0
-	for phase := range tunePhases {
-		if err := p.codePhase(ctx, all, phase); err != nil {
+	if l.text.text == nil {
+		l.text.text = p.opt.Calibrate.Tokens
+	}
+	l.total = (o.Tokens + l.each - 1) / l.each
+	for phase := p.resumeLesson(l); phase < tunePhases; phase++ {
+		if err := p.learn(ctx, l, phase); err != nil {
 			return nil, err
 		}
-		if err := p.steer(all, phase, target); err != nil {
-			return nil, err
-		}
-		for i, s := range all {
-			first, end := s.columns(phase)
-			trainer.Freeze(i, s.m.feedback.perm[first:end])
-		}
-		// The last phase has norms alone to train, and takes half as long.
-		steps := (2*total*(phase+1)+tunePhases)/(2*tunePhases-1) - done
-		norms := 1.0
-		if phase == tunePhases-1 {
-			steps, norms = total-done, tuneNorms
-		}
-		for k := range steps {
-			r := rate * (1 - (1-tuneEnd)*float64(k)/float64(steps))
-			kl, err := trainer.Step(ctx, text.next(tuneBatch), float32(r), float32(r*norms))
-			if err != nil {
-				return nil, fmt.Errorf("pack: tune: %w", err)
+		if p.journal != nil {
+			if err := p.journal.saveTuning(tuningStateOf(student, all, phase+1, l.done)); err != nil {
+				return nil, fmt.Errorf("pack: resume: %w", err)
 			}
-			done++
-			p.opt.Progress(Progress{"tune", fmt.Sprintf("KL %.4f", kl), int64(done) * int64(span*tuneBatch), int64(total) * int64(span*tuneBatch)})
 		}
 	}
 	p.norms = map[string][]float32{"model.norm.weight": student.Norm}
@@ -153,6 +139,74 @@ func (p *packer) tuned(ctx context.Context, step float64, target int64) (map[*ma
 		}
 	}
 	return out, nil
+}
+
+// lesson is a run of tuning.
+type lesson struct {
+	all     []*staged
+	trainer *tune.Trainer
+	student *tune.Student
+	text    *windows
+	target  int64   // bytes of the matrices
+	rate    float64 // of learning, at the start of a phase
+	each    int     // tokens of a step
+	total   int     // steps
+	done    int
+}
+
+// resumeLesson goes on from what the journal has and returns the phase to begin with.
+func (p *packer) resumeLesson(l *lesson) int {
+	if p.journal == nil {
+		return 0
+	}
+	t := p.journal.loadTuning()
+	if t == nil || !t.restore(l.student, l.all) {
+		return 0
+	}
+	for range t.Steps {
+		l.text.next(tuneBatch)
+	}
+	l.done = t.Steps
+	for phase := range t.Phases {
+		l.freeze(phase)
+	}
+	return t.Phases
+}
+
+// freeze ends the training of the columns of a phase.
+func (l *lesson) freeze(phase int) {
+	for i, s := range l.all {
+		first, end := s.columns(phase)
+		l.trainer.Freeze(i, s.m.feedback.perm[first:end])
+	}
+}
+
+// learn codes the columns of a phase and trains what is left. Nothing but weights and
+// levels outlives a phase, so that a run can go on from there.
+func (p *packer) learn(ctx context.Context, l *lesson, phase int) error {
+	if err := p.codePhase(ctx, l.all, phase); err != nil {
+		return err
+	}
+	if err := p.steer(l.all, phase, l.target); err != nil {
+		return err
+	}
+	l.freeze(phase)
+	l.trainer.Forget()
+	// The last phase has norms alone to train, and takes half as long.
+	steps, norms := (2*l.total*(phase+1)+tunePhases)/(2*tunePhases-1)-l.done, 1.0
+	if phase == tunePhases-1 {
+		steps, norms = l.total-l.done, tuneNorms
+	}
+	for k := range steps {
+		r := l.rate * (1 - (1-tuneEnd)*float64(k)/float64(steps))
+		kl, err := l.trainer.Step(ctx, l.text.next(tuneBatch), float32(r), float32(r*norms))
+		if err != nil {
+			return fmt.Errorf("pack: tune: %w", err)
+		}
+		l.done++
+		p.opt.Progress(Progress{"tune", fmt.Sprintf("KL %.4f", kl), int64(l.done) * int64(l.each), int64(l.total) * int64(l.each)})
+	}
+	return nil
 }
 
 // weightSize returns the root mean square of the weights of the layers.

@@ -74,6 +74,48 @@ func TestTuned(t *testing.T) {
 	}
 }
 
+// A run that is interrupted while it learns goes on after the last phase: the
+// file is that of one run.
+func TestTunedResume(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains a model twice; runs without -short")
+	}
+	t.Parallel()
+	src, dir := checkpoint(t), t.TempDir()
+	o := pack.Options{Bits: 3, Workers: 2, Calibrate: &pack.Calibration{Name: "noise", Tokens: tokens(260)}, Tune: &pack.Tuning{Tokens: 12 * 2048}}
+	whole, path := filepath.Join(dir, "whole"), filepath.Join(dir, "m.lamina")
+	if _, err := pack.Run(t.Context(), src, whole, o); err != nil {
+		t.Fatal(err)
+	}
+	o.Resume = true
+	pass := func(stop int64) (first int64, err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		o.Progress = func(p pack.Progress) {
+			if p.Phase != "tune" {
+				return
+			}
+			if first == 0 {
+				first = p.Done / 2048
+			}
+			if p.Done >= stop*2048 {
+				cancel()
+			}
+		}
+		_, err = pack.Run(ctx, src, path, o)
+		return first, err
+	}
+	if _, err := pass(5); !errors.Is(err, context.Canceled) {
+		t.Fatalf("not stopped: %v", err)
+	}
+	if first, err := pass(100); err != nil || first < 3 || first > 5 {
+		t.Fatalf("went on with step %d, %v", first, err)
+	}
+	if !bytes.Equal(contents(t, path), contents(t, whole)) {
+		t.Error("another file than that of one run")
+	}
+}
+
 func TestTuningRefused(t *testing.T) {
 	src, path := checkpoint(t), filepath.Join(t.TempDir(), "m.lamina")
 	cal := &pack.Calibration{Name: "noise", Tokens: tokens(260)}

@@ -173,6 +173,15 @@ func Bytes(c llama.Config, span, windows, workers int) int64 {
 // Freeze ends the training of some columns of matrix i, in the order of a file.
 func (t *Trainer) Freeze(i int, cols []int) { t.matrices[i].freeze(cols) }
 
+// Forget begins Adam's moments anew.
+func (t *Trainer) Forget() {
+	t.steps = 0
+	for _, v := range slices.Concat(t.matrices, t.norms) {
+		clear(v.m)
+		clear(v.v)
+	}
+}
+
 // Step moves the weights against the gradient over some windows: those of
 // matrices by up to rate, those of norms by up to norms. It returns the mean
 // divergence per token, in nats, before that.
