@@ -28,6 +28,10 @@ var ErrIncomplete = errors.New("incomplete model")
 type Need struct {
 	Unit    string
 	Tensors []string
+	// Part, if it is not empty, names a part of the unit that is fetched by itself:
+	// the blocks of weights.UnitAlign bytes that hold Tensors. Parts of a unit may
+	// have such a block in common.
+	Part string
 }
 
 // Options say how a model is opened. The zero value takes all units of the
@@ -44,9 +48,10 @@ type Options struct {
 	DropCache bool
 }
 
-// Unit is what is fetched at once, such as a transformer layer.
+// Unit is what is fetched at once, such as a matrix.
 type Unit struct {
 	Name    string
+	Off     int64            // of its first byte in the file
 	Bytes   int64            // length
 	Tensors []weights.Tensor // shared; not to be modified
 }
@@ -64,7 +69,7 @@ type Model struct {
 	file  *weights.File
 	opt   Options
 	units []Unit
-	index []int // of units in the file
+	index []int // of the file's units that they are, or are parts of
 
 	bytes, reads, fails, nanos atomic.Int64
 }
@@ -110,7 +115,7 @@ func (m *Model) layOut() error {
 	}
 	if m.opt.Layout == nil {
 		for i := range m.file.Units() {
-			m.add(i)
+			m.add(m.whole(i), i)
 		}
 		return nil
 	}
@@ -130,20 +135,51 @@ func (m *Model) layOut() error {
 		if !ok {
 			return missing("unit " + n.Unit)
 		}
+		var tensors []weights.Tensor
 		for _, name := range n.Tensors {
-			if t := m.file.Tensor(name); t == nil || t.Unit != i {
+			t := m.file.Tensor(name)
+			if t == nil || t.Unit != i {
 				return missing("tensor " + name + " in unit " + n.Unit)
 			}
+			tensors = append(tensors, *t)
 		}
-		m.add(i)
+		u := m.whole(i)
+		if n.Part != "" {
+			u = m.part(n.Part, i, tensors)
+		}
+		m.add(u, i)
 	}
 	return nil
 }
 
-func (m *Model) add(i int) {
+// whole returns unit i of the file.
+func (m *Model) whole(i int) Unit {
 	u := m.file.Units()[i]
-	m.units = append(m.units, Unit{u.Name, u.Len, m.file.Tensors()[u.First : u.First+u.Count]})
+	return Unit{u.Name, u.Off, u.Len, m.file.Tensors()[u.First : u.First+u.Count]}
+}
+
+// part returns the blocks of unit i of the file that hold tensors.
+func (m *Model) part(name string, i int, tensors []weights.Tensor) Unit {
+	const block = weights.UnitAlign
+	u := m.file.Units()[i]
+	from, to := u.Len, int64(0)
+	for _, t := range tensors {
+		for _, s := range t.Spans {
+			from, to = min(from, s.Off-u.Off), max(to, s.End()-u.Off)
+		}
+	}
+	from, to = from/block*block, min((to+block-1)/block*block, u.Len)
+	return Unit{name, u.Off + from, max(0, to-from), tensors}
+}
+
+func (m *Model) add(u Unit, i int) {
+	m.units = append(m.units, u)
 	m.index = append(m.index, i)
+}
+
+// base is where unit begins in the file's unit that it is, or is a part of.
+func (m *Model) base(unit int) int64 {
+	return m.units[unit].Off - m.file.Units()[m.index[unit]].Off
 }
 
 // Name returns the path of the file, or the name given to OpenReaderAt.
@@ -172,10 +208,13 @@ func (m *Model) Read(ctx context.Context, unit int, dst []byte, off int64) error
 	if unit < 0 || unit >= len(m.units) {
 		return fmt.Errorf("loader: %s: unit %d of %d", m.Name(), unit, len(m.units))
 	}
+	if n := m.units[unit].Bytes; off < 0 || off > n || int64(len(dst)) > n-off {
+		return fmt.Errorf("loader: %s: %d bytes from %d on of unit %s of %d", m.Name(), len(dst), off, m.units[unit].Name, n)
+	}
 	i := m.index[unit]
-	err := m.read(ctx, int64(len(dst)), func() error { return m.file.ReadUnitPart(i, dst, off) })
+	err := m.read(ctx, int64(len(dst)), func() error { return m.file.ReadUnitPart(i, dst, m.base(unit)+off) })
 	if m.opt.DropCache && !m.file.CacheBypassed() {
-		m.file.DropCache(m.file.Units()[i].Off+off, int64(len(dst)))
+		m.file.DropCache(m.units[unit].Off+off, int64(len(dst)))
 	}
 	return err
 }
@@ -184,7 +223,7 @@ func (m *Model) Read(ctx context.Context, unit int, dst []byte, off int64) error
 // from bytes, which were checked before: every span that ends there.
 func (m *Model) Check(unit int, coded []byte, from, to int64) error {
 	start := time.Now()
-	err := m.file.CheckUnit(m.index[unit], coded, from, to)
+	err := m.file.CheckPart(m.index[unit], m.base(unit), coded, from, to)
 	m.nanos.Add(int64(time.Since(start)))
 	return m.explain(err)
 }
@@ -229,11 +268,14 @@ func (m *Model) explain(err error) error {
 }
 
 // TensorSpans appends to dst the spans of t as subslices of buf, which holds
-// all of t's unit, and returns the extended slice. Each starts on
-// a 64-byte boundary relative to buf. It allocates only if dst is too short
-// and panics if buf is shorter than the unit.
-func (m *Model) TensorSpans(dst [][]byte, t *weights.Tensor, buf []byte) [][]byte {
-	return m.file.UnitSpans(dst, t, buf)
+// unit, that of t, and returns the extended slice. It allocates only if dst is too
+// short and panics if buf is shorter than the unit.
+func (m *Model) TensorSpans(dst [][]byte, unit int, t *weights.Tensor, buf []byte) [][]byte {
+	first := m.units[unit].Off
+	for _, s := range t.Spans {
+		dst = append(dst, buf[s.Off-first:s.End()-first:s.End()-first])
+	}
+	return dst
 }
 
 // Verify checks every byte of the file in 1 MiB of memory; see weights.File.

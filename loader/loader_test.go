@@ -85,7 +85,7 @@ func TestFetch(t *testing.T) {
 				total += u.Bytes
 				for k := range u.Tensors {
 					tt := &u.Tensors[k]
-					spans := m.TensorSpans(nil, tt, buf)
+					spans := m.TensorSpans(nil, i, tt, buf)
 					if len(spans) != 2 || string(spans[0]) != tt.Name || string(spans[1]) != strings.Repeat(tt.Name, 100) {
 						t.Fatalf("%s holds %q", tt.Name, spans)
 					}
@@ -96,6 +96,61 @@ func TestFetch(t *testing.T) {
 			}
 			check(t, m.Verify(ctx, nil))
 			check(t, m.Close())
+		}
+	}
+}
+
+// TestParts: parts of a unit cover their tensors in whole blocks, check what they
+// hold and nothing else, and tell what is damaged.
+func TestParts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.lamina")
+	w, err := weights.Create(path)
+	check(t, err)
+	check(t, w.Section(weights.SectionConfig, []byte("cfg")))
+	check(t, w.BeginUnit("u"))
+	sizes := map[string]int{"x": 10_000, "y": 300, "z": 20_000}
+	for _, name := range []string{"x", "y", "z"} {
+		check(t, w.BeginTensor(weights.TensorInfo{Name: name, Codec: "raw", Rows: 2, Cols: 3, Weights: 6}))
+		check(t, w.Span([]byte(name)))
+		check(t, w.Span(bytes.Repeat([]byte(name), sizes[name])))
+	}
+	check(t, w.Commit())
+	var needs []loader.Need
+	for _, name := range []string{"x", "y", "z"} {
+		needs = append(needs, loader.Need{Unit: "u", Part: "u." + name, Tensors: []string{name}})
+	}
+	o := loader.Options{Layout: layout(needs...)}
+	m, err := loader.Open(path, o)
+	check(t, err)
+	defer m.Close()
+	data, err := os.ReadFile(path)
+	check(t, err)
+	ctx := context.Background()
+	for i, u := range m.Units() {
+		if u.Off%weights.UnitAlign != 0 || u.Name != needs[i].Part || len(u.Tensors) != 1 || u.Bytes > int64(sizes[u.Tensors[0].Name])+2*weights.UnitAlign {
+			t.Fatalf("part %d: %+v", i, u)
+		}
+		buf := make([]byte, u.Bytes)
+		check(t, fetch(ctx, m, i, buf))
+		name := u.Tensors[0].Name
+		spans := m.TensorSpans(nil, i, &u.Tensors[0], buf)
+		if len(spans) != 2 || string(spans[0]) != name || string(spans[1]) != strings.Repeat(name, sizes[name]) {
+			t.Fatalf("%s differs", name)
+		}
+		if m.Read(ctx, i, buf, 1) == nil || m.Read(ctx, i, buf[:1], -1) == nil {
+			t.Error("bytes outside the part were read")
+		}
+		// A flipped bit is found by the parts whose matrix it hits, and by no other.
+		for k, other := range m.Units() {
+			s := other.Tensors[0].Spans[1]
+			bad := bytes.Clone(data)
+			bad[s.Off+int64(s.Len)/2] ^= 1
+			r, err := loader.OpenReaderAt(bytes.NewReader(bad), int64(len(bad)), "bad", o)
+			check(t, err)
+			if err := fetch(ctx, r, i, buf); errors.Is(err, weights.ErrChecksum) != (k == i) && !(name != "y" && other.Tensors[0].Name == "y") {
+				t.Errorf("a bit of %s flipped, %s read: %v", other.Name, u.Name, err)
+			}
+			check(t, r.Close())
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (m *Model) Queue(depth int) *Queue {
 // Submit begins to read what [Model.Read] would, unchecked. Wait will tell under
 // that token how it ended; until then dst belongs to the queue.
 func (q *Queue) Submit(unit int, dst []byte, off int64, token uint64) {
-	q.q.Submit(q.m.index[unit], dst, off, token)
+	q.q.Submit(q.m.index[unit], dst, q.m.base(unit)+off, token)
 }
 
 // Wait tells ended about reads that have ended, and returns their number. If

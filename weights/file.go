@@ -179,23 +179,30 @@ func (f *File) ReadUnitPart(i int, dst []byte, off int64) error {
 // at the latest, and the padding before each, in what was read of it so far:
 // unit[:to]. Calls for adjoining ranges together check the whole unit.
 func (f *File) CheckUnit(i int, unit []byte, from, to int64) error {
+	return f.CheckPart(i, 0, unit, from, to)
+}
+
+// CheckPart is [File.CheckUnit] for the bytes of unit i from base on: what lies
+// before is not looked at, nor are spans that begin there.
+func (f *File) CheckPart(i int, base int64, part []byte, from, to int64) error {
 	u := f.dir.units[i]
+	first := u.Off + base // of the part, in the file
 	pos := u.Off
 	for k := range u.Count {
 		t := &f.dir.tensors[u.First+k]
 		for _, s := range t.Spans {
-			begin := pos
+			begin := max(pos, first)
 			pos = s.End()
 			switch {
-			case pos > u.Off+to:
+			case pos > first+to:
 				return nil
-			case pos <= u.Off+from && from > 0:
+			case s.Off < first || pos <= first+from && from > 0:
 				continue
 			}
-			if !zero(unit[begin-u.Off : s.Off-u.Off]) {
+			if !zero(part[begin-first : s.Off-first]) {
 				return f.failure("read", t.Name, begin, errPadding)
 			}
-			if got := checksum(unit[s.Off-u.Off : s.End()-u.Off]); got != s.CRC {
+			if got := checksum(part[s.Off-first : s.End()-first]); got != s.CRC {
 				return f.failure("read", t.Name, s.Off, mismatch(s.CRC, got))
 			}
 		}

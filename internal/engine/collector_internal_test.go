@@ -71,7 +71,7 @@ func TestCollector(t *testing.T) {
 	report := e.PlanReport()
 	passes := get("forward_passes_total")
 	var coded int64
-	for _, u := range m.plan.Units[:m.cfg.Layers+1] {
+	for _, u := range m.plan.Units[:headUnit(m.cfg)+1] {
 		coded += u.CodedBytes
 	}
 	for name, ok := range map[string]bool{

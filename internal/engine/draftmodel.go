@@ -55,15 +55,15 @@ func (d *draft) readSecond(ctx context.Context, f *loader.Model, c llama.Config)
 	if !bytes.Equal(tok[0], tok[1]) || d.cfg.Vocab != c.Vocab {
 		return fmt.Errorf("%s: its tokenizer is not that of %s", d.file.Name(), f.Name())
 	}
-	if d.units, d.norm, err = readUnits(ctx, d.file, d.cfg); err != nil {
+	if d.units, d.layers, d.norm, err = readUnits(ctx, d.file, d.cfg); err != nil {
 		return err
 	}
 	in := plan.Input{Budget: math.MaxInt64 / 2, Slack: rans.Slack, Page: int64(arena.PageSize())}
-	for i := range d.cfg.Layers + 1 {
+	for i := range headUnit(d.cfg) + 1 {
 		in.Units = append(in.Units, plan.Unit{Name: d.file.Units()[i].Name, CodedBytes: d.file.Units()[i].Bytes})
 	}
 	if d.embed = !d.cfg.Tied; d.embed {
-		e := d.file.Units()[d.cfg.Layers+1]
+		e := d.file.Units()[embedUnit(d.cfg)]
 		in.Units = append(in.Units, plan.Unit{Name: e.Name, CodedBytes: e.Bytes})
 	}
 	d.plan, err = plan.Make(in)
@@ -82,7 +82,7 @@ func (m *Model) openSecond(ctx context.Context, d *draft, o Options, pool *sched
 	s := &Model{name: d.file.Name(), cfg: d.cfg, file: d.file, plan: d.plan, context: d.context, batch: d.batch, ledger: m.ledger}
 	m.second = s
 	m.onClose(func() error { return s.Close() })
-	b := &binder{units: d.units, layers: d.cfg.Layers, ws: ws, meter: &s.meter}
+	b := &binder{units: d.units, ws: ws, meter: &s.meter}
 	var err error
 	s.store, err = residency.Open(ctx, residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: d.file, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,

@@ -42,7 +42,7 @@ func Estimate(c llama.Config, bits float64, o Options) (plan.Plan, error) {
 // estimated is the draft of a file that does not exist yet.
 func estimated(c llama.Config, bits float64) *draft {
 	d := &draft{cfg: c}
-	shapes := [][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}}
+	shapes := layerDims(c)
 	var layer, side int64
 	for _, s := range shapes {
 		layer += int64(s[0]) * int64(s[1])
@@ -64,7 +64,9 @@ func estimated(c llama.Config, bits float64) *draft {
 		})
 	}
 	for i := range c.Layers {
-		unit(fmt.Sprintf("layers.%d", i), layer, own)
+		for k, s := range shapes {
+			unit(fmt.Sprintf("layers.%d.%s", i, layerMatrices[k]), int64(s[0])*int64(s[1]), own)
+		}
 	}
 	if c.Tied {
 		unit("embed", embed, own+tiedBits)

@@ -22,9 +22,10 @@ import (
 type draft struct {
 	cfg      llama.Config
 	units    []unit
+	layers   []norms
 	norm     []float32
 	unread   int64       // bytes that the process will take besides, but does not yet
-	sizes    []plan.Unit // of units: layers, head, and what follows
+	sizes    []plan.Unit // of units: matrices of layers, head, and what follows
 	work     decode.Size // for every batch
 	size     decode.Size // for the chosen batch
 	context  int
@@ -70,7 +71,7 @@ func newDraft(ctx context.Context, f *loader.Model, o Options) (*draft, error) {
 	if d.cfg, err = llama.ParseConfig(raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	if d.units, d.norm, err = readUnits(ctx, f, d.cfg); err != nil {
+	if d.units, d.layers, d.norm, err = readUnits(ctx, f, d.cfg); err != nil {
 		return nil, err
 	}
 	if d.limit = o.RAM; d.limit == 0 {
@@ -113,10 +114,8 @@ func (d *draft) grow(s *decode.Size) {
 		for k := range d.units[i].parts {
 			s.Grow(d.units[i].parts[k].Matrix)
 		}
-		for _, op := range d.units[i].ops {
-			if op.factors != nil {
-				s.GrowFactored(op.factors)
-			}
+		if f := d.units[i].factors; f != nil {
+			s.GrowFactored(f)
 		}
 	}
 }
@@ -278,7 +277,7 @@ func (d *draft) make(o Options, base int64) error {
 			plan.Amount{Purpose: budget.Coded, Bytes: s.plan.Total})
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
-	for i := range d.cfg.Layers + 1 {
+	for i := range headUnit(d.cfg) + 1 {
 		u := d.sizes[i]
 		u.Streamable = true
 		if o.Coded {
@@ -287,17 +286,17 @@ func (d *draft) make(o Options, base int64) error {
 		in.Units = append(in.Units, u)
 	}
 	p, err := plan.Make(in)
-	if n := slotsAhead(p.SlotBytes); err == nil && n > p.Slots && p.Regime == plan.C {
-		in.Slots = n
+	for in.Slots = slotsAhead(p.SlotBytes); err == nil && p.Regime == plan.C && in.Slots > p.Slots; in.Slots-- {
 		if more, err := plan.Make(in); err == nil {
 			more.MinBudget = p.MinBudget
 			p = more
 		}
 	}
+	in.Slots = p.Slots
 	d.plan, d.embed = p, false
 	if !d.cfg.Tied {
 		// A resident embedding is worth having only where nothing is streamed for it.
-		e := d.cfg.Layers + 1
+		e := embedUnit(d.cfg)
 		in.Units = append(in.Units, plan.Unit{
 			Name: d.sizes[e].Name, CodedBytes: d.sizes[e].CodedBytes, Streamable: false,
 		})

@@ -17,9 +17,21 @@ import (
 // Names of the four matrices of a layer, in file and visiting order.
 var layerMatrices = [4]string{"qkv", "out", "gate_up", "down"}
 
-// layout lists the units of a model: layers, then the one that holds the
-// output head, then what is read at other times. Norms folded into matrices
-// are absent.
+// headUnit is the unit that holds the output head: the matrices of all layers come
+// first.
+func headUnit(c llama.Config) int { return len(layerMatrices) * c.Layers }
+
+// embedUnit is the unit that holds the embedding.
+func embedUnit(c llama.Config) int {
+	if c.Tied {
+		return headUnit(c)
+	}
+	return headUnit(c) + 1
+}
+
+// layout lists the units of a model: the matrices of its layers, then the one
+// that holds the output head, then what is read at other times. Norms folded into
+// matrices are absent.
 func layout(config []byte) ([]loader.Need, error) {
 	c, err := llama.ParseConfig(config)
 	if err != nil {
@@ -27,11 +39,10 @@ func layout(config []byte) ([]loader.Need, error) {
 	}
 	var needs []loader.Need
 	for i := range c.Layers {
-		n := loader.Need{Unit: fmt.Sprintf("layers.%d", i)}
+		u := fmt.Sprintf("layers.%d", i)
 		for _, m := range layerMatrices {
-			n.Tensors = append(n.Tensors, n.Unit+"."+m)
+			needs = append(needs, loader.Need{Unit: u, Part: u + "." + m, Tensors: []string{u + "." + m}})
 		}
-		needs = append(needs, n)
 	}
 	embed, head := loader.Need{Unit: "embed", Tensors: []string{"embed"}}, loader.Need{Unit: "head", Tensors: []string{"norm"}}
 	if c.Tied {
@@ -57,46 +68,43 @@ func (p *part) attach(coded []byte) error {
 	return p.Attach(p.chunks)
 }
 
-// unit is what one residency unit holds.
+// unit is what one residency unit holds: a matrix.
 type unit struct {
-	parts    []part
-	ops      []stored // what the parts are joined to, in order
-	attnNorm []float32
-	ffnNorm  []float32
+	parts   []part
+	factors *decode.Factors // what the parts are joined by; nil: one part is all
 }
 
-// stored is one operator of a unit.
-type stored struct {
-	factors *decode.Factors // nil: one part is all
-	n       int             // parts
-}
+// norms are the norms of a layer.
+type norms struct{ attn, ffn []float32 }
 
-// readUnits reads the side information and norms of every unit.
-func readUnits(ctx context.Context, m *loader.Model, c llama.Config) (units []unit, norm []float32, err error) {
+// readUnits reads the side information of every unit, the norms of every layer, and
+// the last one.
+func readUnits(ctx context.Context, m *loader.Model, c llama.Config) (units []unit, layers []norms, norm []float32, err error) {
 	ones := make([]float32, c.Hidden)
 	for i := range ones {
 		ones[i] = 1
 	}
-	units = make([]unit, c.Layers+2)
-	dims := [4][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}}
+	units, layers = make([]unit, headUnit(c)+2), make([]norms, c.Layers)
+	dims := layerDims(c)
 	for i := range c.Layers {
-		u := &units[i]
 		name := fmt.Sprintf("layers.%d.", i)
 		for k, mat := range layerMatrices {
-			if err := u.read(ctx, m, i, name+mat, dims[k][0], dims[k][1]); err != nil {
-				return nil, nil, err
+			at := i*len(layerMatrices) + k
+			if err := units[at].read(ctx, m, at, name+mat, dims[k][0], dims[k][1]); err != nil {
+				return nil, nil, nil, err
 			}
 		}
-		u.attnNorm, u.ffnNorm = ones, ones
+		l := &layers[i]
+		l.attn, l.ffn = ones, ones
 		for _, n := range []struct {
 			name string
 			dst  *[]float32
-		}{{"attn_norm", &u.attnNorm}, {"ffn_norm", &u.ffnNorm}} {
+		}{{"attn_norm", &l.attn}, {"ffn_norm", &l.ffn}} {
 			if m.Tensor(name+n.name) == nil {
 				continue // folded into the matrix that follows
 			}
 			if *n.dst, err = readVector(ctx, m, name+n.name, c.Hidden); err != nil {
-				return nil, nil, err
+				return nil, nil, nil, err
 			}
 		}
 	}
@@ -108,17 +116,22 @@ func readUnits(ctx context.Context, m *loader.Model, c llama.Config) (units []un
 		if c.Tied && name == "head" {
 			continue
 		}
-		p, err := readPart(ctx, m, c.Layers+k, name, c.Vocab, c.Hidden)
+		p, err := readPart(ctx, m, headUnit(c)+k, name, c.Vocab, c.Hidden)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		units[c.Layers+k].parts, units[c.Layers+k].ops = []part{p}, []stored{{n: 1}}
+		units[headUnit(c)+k].parts = []part{p}
 	}
 	norm, err = readVector(ctx, m, "norm", c.Hidden)
-	return units, norm, err
+	return units, layers, norm, err
 }
 
-// read reads the side information of an operator of unit u.
+// layerDims are outputs and inputs of a layer's matrices.
+func layerDims(c llama.Config) [len(layerMatrices)][2]int {
+	return [...][2]int{{c.QKV(), c.Hidden}, {c.Hidden, c.Heads * c.HeadDim}, {2 * c.Intermediate, c.Hidden}, {c.Hidden, c.Intermediate}}
+}
+
+// read reads the side information of unit i.
 func (u *unit) read(ctx context.Context, m *loader.Model, i int, name string, rows, cols int) error {
 	t := m.Tensor(name)
 	if t.Codec == decode.FactoredCodec {
@@ -128,7 +141,7 @@ func (u *unit) read(ctx context.Context, m *loader.Model, i int, name string, ro
 	if err != nil {
 		return err
 	}
-	u.parts, u.ops = append(u.parts, p), append(u.ops, stored{n: 1})
+	u.parts = []part{p}
 	return nil
 }
 
@@ -162,7 +175,7 @@ func (u *unit) readFactored(ctx context.Context, m *loader.Model, i int, t *weig
 	if len(spans) > 0 {
 		return fail(fmt.Errorf("%w: %d spans too many", rans.ErrCorrupt, len(spans)))
 	}
-	u.ops = append(u.ops, stored{f, len(shapes)})
+	u.factors = f
 	return nil
 }
 
@@ -225,7 +238,7 @@ func readMatrix(ctx context.Context, m *loader.Model, u int, open func(rows, col
 		return part{}, fmt.Errorf("%d chunks, want %d", got, want)
 	}
 	p := part{Matrix: mat, chunks: make([][]byte, want)}
-	base := m.Units()[u].Tensors[0].Spans[0].Off
+	base := m.Units()[u].Off
 	for _, s := range spans[1 : 1+want] {
 		s.Off -= base
 		p.spans = append(p.spans, s)

@@ -178,7 +178,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	pool := sched.New(o.Threads)
 	m.onClose(func() error { pool.Close(); return nil })
 	ws := decode.NewWorkspace(pool, d.size)
-	b := &binder{units: d.units, layers: d.cfg.Layers, ws: ws, meter: &m.meter}
+	b := &binder{units: d.units, ws: ws, meter: &m.meter}
 	ro := residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
 	}
@@ -219,10 +219,8 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 // weights makes the forward pass's view of the store.
 func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *decode.Workspace) (*storedWeights, error) {
 	w := &storedWeights{store: m.store, cfg: d.cfg, norm: d.norm, file: f}
-	e := d.cfg.Layers
-	if !d.cfg.Tied {
-		e++
-	}
+	w.visit(d.layers)
+	e := embedUnit(d.cfg)
 	resident := d.embed || d.cfg.Tied && d.plan.Units[e].Placement != plan.Streamed
 	if !resident {
 		side := d.units[e].parts[0]

@@ -17,17 +17,15 @@ var _ residency.Source = (*loader.Model)(nil)
 
 // bound is a unit in memory.
 type bound struct {
-	layer  llama.Layer
-	op     decode.Operator // the only matrix of a unit that is no layer
-	logits model.Linear    // its products
+	op       decode.Operator // its matrix, if that is not in parts
+	products model.Linear
 }
 
 // binder makes operators of coded units.
 type binder struct {
-	units  []unit
-	layers int
-	ws     *decode.Workspace
-	meter  *meter
+	units []unit
+	ws    *decode.Workspace
+	meter *meter
 }
 
 // Bind implements residency.Binder: products straight from the coded bytes.
@@ -62,30 +60,17 @@ func (b *binder) Unpack(i int, coded, dst []byte) (*bound, error) {
 	return b.bind(i, ops, func(op model.Linear, _ []part) model.Linear { return op })
 }
 
-// bind joins the operators of unit i's parts and has each of the results
-// wrapped.
+// bind joins the operators of unit i's parts and has the result wrapped.
 func (b *binder) bind(i int, ops []decode.Operator, wrap func(op model.Linear, of []part) model.Linear) (*bound, error) {
 	u := &b.units[i]
-	if i >= b.layers {
-		return &bound{op: ops[0], logits: wrap(ops[0], u.parts)}, nil
+	if u.factors == nil {
+		return &bound{op: ops[0], products: wrap(ops[0], u.parts)}, nil
 	}
-	var whole [len(layerMatrices)]model.Linear
-	parts := u.parts
-	for k, s := range u.ops {
-		whole[k] = ops[0]
-		if s.factors != nil {
-			f, err := decode.NewFactored(s.factors, ops[:s.n], b.ws)
-			if err != nil {
-				return nil, fmt.Errorf("unit %d: %w", i, err)
-			}
-			whole[k] = f
-		}
-		whole[k] = wrap(whole[k], parts[:s.n])
-		ops, parts = ops[s.n:], parts[s.n:]
+	f, err := decode.NewFactored(u.factors, ops, b.ws)
+	if err != nil {
+		return nil, fmt.Errorf("unit %d: %w", i, err)
 	}
-	return &bound{layer: llama.Layer{
-		AttnNorm: u.attnNorm, QKV: whole[0], Out: whole[1], FFNNorm: u.ffnNorm, GateUp: whole[2], Down: whole[3],
-	}}, nil
+	return &bound{products: wrap(f, u.parts)}, nil
 }
 
 // unpackedBytes is what unit i takes decoded.
@@ -98,9 +83,11 @@ func (u *unit) unpackedBytes() (n int64) {
 
 // storedWeights gives the forward pass its parameters from a residency store.
 type storedWeights struct {
-	store *residency.Store[*bound]
-	cfg   llama.Config
-	norm  []float32
+	store  *residency.Store[*bound]
+	cfg    llama.Config
+	layers []llama.Layer
+	ctx    context.Context // of the pass that runs
+	norm   []float32
 	// embed looks up embedding rows if they are resident; else lookup reads the
 	// chunks that it needs from the file.
 	embed  decode.Operator
@@ -126,21 +113,53 @@ func (w *storedWeights) Embed(ctx context.Context, dst []float32, ids []int32) e
 	})
 }
 
-// Acquire implements llama.Weights.
-func (w *storedWeights) Acquire(ctx context.Context, i int) (*llama.Layer, func(), error) {
-	b, release, err := w.store.Acquire(ctx, i)
+// visited is a matrix that is acquired for each of its products: a layer's first
+// one is multiplied with while the others are still read.
+type visited struct {
+	w          *storedWeights
+	unit       int
+	rows, cols int
+}
+
+// Dims implements model.Linear.
+func (v *visited) Dims() (rows, cols int) { return v.rows, v.cols }
+
+// Apply implements model.Linear.
+func (v *visited) Apply(dst, x []float32, n int) error {
+	b, release, err := v.w.store.Acquire(v.w.ctx, v.unit)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	return &b.layer, release, nil
+	defer release()
+	return b.products.Apply(dst, x, n)
+}
+
+// visit makes the layers, whose matrices come from the store.
+func (w *storedWeights) visit(layers []norms) {
+	dims := layerDims(w.cfg)
+	w.layers = make([]llama.Layer, len(layers))
+	for i, n := range layers {
+		var of [len(layerMatrices)]model.Linear
+		for k := range of {
+			of[k] = &visited{w, i*len(of) + k, dims[k][0], dims[k][1]}
+		}
+		w.layers[i] = llama.Layer{AttnNorm: n.attn, QKV: of[0], Out: of[1], FFNNorm: n.ffn, GateUp: of[2], Down: of[3]}
+	}
+}
+
+// Acquire implements llama.Weights. It waits for nothing: every product waits for
+// its matrix.
+func (w *storedWeights) Acquire(ctx context.Context, i int) (*llama.Layer, func(), error) {
+	w.ctx = ctx
+	return &w.layers[i], func() {}, nil
 }
 
 // AcquireHead implements llama.Weights.
 func (w *storedWeights) AcquireHead(ctx context.Context) (*llama.Head, func(), error) {
-	b, release, err := w.store.Acquire(ctx, w.cfg.Layers)
+	b, release, err := w.store.Acquire(ctx, headUnit(w.cfg))
 	if err != nil {
 		return nil, nil, err
 	}
-	w.head = llama.Head{Norm: w.norm, Logits: b.logits}
+	w.head = llama.Head{Norm: w.norm, Logits: b.products}
 	return &w.head, release, nil
 }

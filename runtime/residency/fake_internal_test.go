@@ -300,8 +300,8 @@ func (s *Store[T]) picture() string {
 		}
 		fmt.Fprintf(&b, "[%d %s] ", r.unit, state)
 	}
-	for range s.free {
-		b.WriteString("[ ] ")
-	}
+	free := 0
+	s.window.gaps(s.window.live, func(_ int, g piece) { free += g.n / s.window.page })
+	b.WriteString(strings.Repeat("[ ] ", free))
 	return strings.TrimSpace(b.String())
 }

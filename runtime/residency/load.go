@@ -22,20 +22,15 @@ func (s *Store[T]) load(ctx context.Context) error {
 		return err
 	}
 	p := &s.o.Plan
-	if len(s.order) > 0 {
-		// Side by side they lie in huge pages, of which a read takes fewer pieces.
-		region, err := s.region(int64(p.Slots) * p.SlotBytes)
+	if n := int64(p.Slots) * p.SlotBytes; len(s.order) > 0 {
+		region, err := s.region(n) // in huge pages, of which a read takes fewer pieces
 		if err != nil {
 			return err
 		}
-		for range p.Slots {
-			slab, err := region.Alloc(s.o.Ledger, budget.Slots, int(p.SlotBytes-p.Slack), int(p.Slack))
-			if err != nil {
-				return fmt.Errorf("residency: slot of %s: %w", budget.FormatSize(p.SlotBytes), err)
-			}
-			s.slots = append(s.slots, slab)
+		if s.slots, err = region.Alloc(s.o.Ledger, budget.Slots, int(n-p.Slack), int(p.Slack)); err != nil {
+			return fmt.Errorf("residency: slots of %s: %w", budget.FormatSize(n), err)
 		}
-		s.free = append(s.free, s.slots...)
+		s.window = newWindow(s.slots, p.Slack)
 	}
 	if err := s.loadPinned(ctx); err != nil {
 		return err

@@ -3,16 +3,13 @@ package residency
 import (
 	"context"
 	"errors"
-
-	"github.com/lamina-llm/lamina/runtime/arena"
 )
 
 // read is the passage of one streamed unit through a slot.
 type read[T any] struct {
 	pos   int // position in order
 	unit  int
-	slab  *arena.Slab
-	coded []byte // the unit's part of the slot, with all the capacity that there is
+	coded []byte // its part of the window, with all the capacity that there is
 	value T
 	refs  int
 	ready bool
@@ -21,6 +18,7 @@ type read[T any] struct {
 	asked    int64  // bytes whose reading has begun
 	arrived  []bool // by block
 	flight   int    // blocks being read
+	got      int64  // bytes that have arrived
 	checked  int64  // bytes that are verified
 	checking bool   // somebody verifies or binds
 	err      error  // the first thing that went wrong
@@ -86,15 +84,14 @@ func (s *Store[T]) start() (*read[T], block) {
 			return r, s.ask(r)
 		}
 	}
-	if len(s.free) == 0 {
+	unit := s.order[s.next]
+	coded := s.window.take(s.o.Plan.Units[unit].CodedBytes, s.o.Plan.Slack)
+	if coded == nil {
 		return nil, block{}
 	}
-	last := len(s.free) - 1
-	r := &read[T]{pos: s.next, unit: s.order[s.next], slab: s.free[last]}
-	r.coded = r.slab.Bytes()[:s.o.Plan.Units[r.unit].CodedBytes]
+	r := &read[T]{pos: s.next, unit: unit, coded: coded}
 	r.arrived = make([]bool, s.blocks(len(r.coded)))
 	r.ctx, r.cancel = context.WithCancel(s.run)
-	s.free = s.free[:last]
 	s.next = (s.next + 1) % len(s.order)
 	s.queue = append(s.queue, r)
 	return r, s.ask(r)
@@ -125,6 +122,7 @@ func (s *Store[T]) arrive(r *read[T], b block, err error) {
 	r.fail(err)
 	if err == nil {
 		r.arrived[b.index] = true
+		r.got += int64(len(b.dst))
 		s.stats.BytesRead += uint64(len(b.dst))
 	}
 }
@@ -207,7 +205,7 @@ func (s *Store[T]) finish(r *read[T]) {
 	s.stats.Reads++
 	switch {
 	case r.dropped:
-		s.free = append(s.free, r.slab)
+		s.window.give(r.coded)
 	case r.err != nil:
 		s.undo(r)
 	default:
@@ -225,7 +223,7 @@ func (s *Store[T]) undo(r *read[T]) {
 		s.queue = s.queue[:last]
 	}
 	s.queue = s.queue[:len(s.queue)-1]
-	s.free = append(s.free, r.slab)
+	s.window.give(r.coded)
 	s.next, s.paused = r.pos, true
 	if s.isClosed() {
 		return

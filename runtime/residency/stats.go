@@ -14,10 +14,11 @@ type Stats struct {
 	ResidentBytes int64         `json:"resident_bytes"` // in buffers of pinned and unpacked units
 	LoadTime      time.Duration `json:"load_ns"`        // that Open took
 
-	Slots int `json:"slots"`  // all
-	Ready int `json:"ready"`  // slots read ahead and not yet acquired
-	InUse int `json:"in_use"` // slots acquired
-	Refs  int `json:"refs"`   // acquired and not released, resident units included
+	Slots int   `json:"slots"`       // all
+	Ready int   `json:"ready"`       // units read ahead and not yet acquired
+	InUse int   `json:"in_use"`      // units acquired of those
+	Ahead int64 `json:"ahead_bytes"` // of the units behind, as far as they have been read
+	Refs  int   `json:"refs"`        // acquired and not released, resident units included
 
 	Reads     uint64        `json:"reads"`      // of units, ended while streaming, failed ones included
 	BytesRead uint64        `json:"bytes_read"` // of streamed units, by whatever became of them
@@ -54,8 +55,9 @@ func (s *Store[T]) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
-	st.Slots, st.InUse, st.Refs = len(s.slots), len(s.held), s.refs
+	st.Slots, st.InUse, st.Refs = s.o.Plan.Slots, len(s.held), s.refs
 	for _, r := range s.queue {
+		st.Ahead += r.got
 		if r.ready || r.whole() {
 			st.Ready++
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type Store[T any] struct {
 	resident []resident[T] // by unit; empty for streamed ones
 	order    []int         // streamed units in visiting order
 	ahead    []int         // by unit: position in order of the first streamed unit from there on, around the loop
-	slots    []*arena.Slab
+	slots    *arena.Slab   // nil if nothing is streamed
 	regions  []*arena.Region
 
 	run      context.Context    // of the read-ahead
@@ -35,15 +36,15 @@ type Store[T any] struct {
 	closeErr error
 
 	mu      sync.Mutex
-	free    []*arena.Slab // empty slots
-	queue   []*read[T]    // reading or ready, in visiting order; of all but the last every block is asked for
-	held    []*read[T]    // in use
-	next    int           // position in order that is read next
-	paused  bool          // a read has failed and nobody has asked since
-	waiting int           // unit that the holder of turn waits for, or -1
-	failure error         // how reading that unit ended
-	refs    int           // acquired and not released
-	stopped bool          // the read-ahead has ended; the last release frees the memory
+	window  window     // of slots
+	queue   []*read[T] // reading or ready, in visiting order; of all but the last every block is asked for
+	held    []*read[T] // in use
+	next    int        // position in order that is read next
+	paused  bool       // a read has failed and nobody has asked since
+	waiting int        // unit that the holder of turn waits for, or -1
+	failure error      // how reading that unit ended
+	refs    int        // acquired and not released
+	stopped bool       // the read-ahead has ended; the last release frees the memory
 	flights flights[T]
 	stats   Stats
 }
@@ -106,8 +107,8 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 // calls of release do nothing. Resident units come at once. For a streamed one
 // Acquire waits until it has been read, or ctx ends, or reading it fails; the
 // next Acquire then tries again. The caller releases one streamed unit before
-// it acquires another, or at any rate holds fewer than the plan has slots:
-// otherwise Acquire fails with [ErrInUse].
+// it acquires another, or at any rate leaves room for it in the slots: otherwise
+// Acquire fails with [ErrInUse].
 func (s *Store[T]) Acquire(ctx context.Context, unit int) (value T, release func(), err error) {
 	var none T
 	if unit < 0 || unit >= len(s.resident) {
@@ -161,8 +162,8 @@ func (s *Store[T]) await(ctx context.Context, unit int) (*read[T], error) {
 			return r, nil
 		}
 	}
-	if len(s.held) == len(s.slots) && !s.isClosed() {
-		return nil, s.errorf(unit, "acquiring", fmt.Errorf("%w: all %d slots, release one first", ErrInUse, len(s.slots)))
+	if !s.isClosed() && !s.fits(unit) {
+		return nil, s.errorf(unit, "acquiring", fmt.Errorf("%w: all %d slots, release one first", ErrInUse, s.o.Plan.Slots))
 	}
 	s.steer(unit)
 	s.waiting, s.failure = unit, nil
@@ -212,6 +213,18 @@ func (s *Store[T]) wait(ctx context.Context) error {
 	return nil
 }
 
+// fits reports whether the window has room for a unit beside those in use. Called
+// with mu held.
+func (s *Store[T]) fits(unit int) bool {
+	w := window{mem: s.window.mem, page: s.window.page}
+	for _, p := range s.window.live {
+		if slices.ContainsFunc(s.held, func(r *read[T]) bool { return &r.coded[0] == &w.mem[p.off] }) {
+			w.live = append(w.live, p)
+		}
+	}
+	return w.take(s.o.Plan.Units[unit].CodedBytes, s.o.Plan.Slack) != nil
+}
+
 // take moves the front of the queue into use. Called with mu held.
 func (s *Store[T]) take() *read[T] {
 	r := s.queue[0]
@@ -249,7 +262,7 @@ func (s *Store[T]) drop(r *read[T]) {
 	r.dropped = true
 	r.cancel()
 	if r.ready || r.idle() { // else whoever works on it frees the slot
-		s.free = append(s.free, r.slab)
+		s.window.give(r.coded)
 	}
 }
 
@@ -286,7 +299,7 @@ func (s *Store[T]) put(r *read[T]) {
 			break
 		}
 	}
-	s.free = append(s.free, r.slab)
+	s.window.give(r.coded)
 	s.more()
 }
 
@@ -327,13 +340,11 @@ func (s *Store[T]) freeAll() {
 		s.resident[i].slab.Free()
 		s.resident[i] = resident[T]{}
 	}
-	for _, slab := range s.slots {
-		slab.Free()
-	}
+	s.slots.Free()
 	for _, region := range s.regions {
 		region.Close()
 	}
-	s.free, s.queue = nil, nil
+	s.window, s.queue = window{}, nil
 }
 
 func (s *Store[T]) isClosed() bool {
