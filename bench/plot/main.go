@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"flag"
 	"fmt"
@@ -34,8 +35,9 @@ func main() {
 	}
 }
 
-// series are the points of one program.
+// series are the points of one program with one model.
 type series struct {
+	model       string
 	program     string
 	speed, read plotter.XYs
 }
@@ -63,10 +65,20 @@ func run(in, out string) error {
 			line.Color, points.Color = plotutil.Color(i), plotutil.Color(i)
 			points.Shape = plotutil.Shape(i)
 			to.p.Add(line, points)
-			to.p.Legend.Add(s.program, line, points)
+			to.p.Legend.Add(s.name(all), line, points)
 		}
 	}
 	return save(out, speed, read)
+}
+
+// name tells s from the other series.
+func (s series) name(all []series) string {
+	for _, o := range all {
+		if o.model != s.model {
+			return s.program + ", " + s.model
+		}
+	}
+	return s.program
 }
 
 func axes(y string) *plot.Plot {
@@ -130,16 +142,24 @@ func parse(r io.Reader) ([]series, error) {
 				return nil, fmt.Errorf("line %d: %s: %w", n+2, name, err)
 			}
 		}
-		program := row[column["program"]]
-		i := slices.IndexFunc(all, func(s series) bool { return s.program == program })
+		s := series{program: row[column["program"]]}
+		if c, ok := column["model"]; ok { // one file may have rows of several
+			s.model = row[c]
+		}
+		i := slices.IndexFunc(all, func(o series) bool { return o.program == s.program && o.model == s.model })
 		if i < 0 {
-			i, all = len(all), append(all, series{program: program})
+			i, all = len(all), append(all, s)
 		}
 		if v[1] >= 0 {
 			all[i].speed = append(all[i].speed, plotter.XY{X: v[0], Y: v[1]})
 		}
 		if v[2] >= 0 {
 			all[i].read = append(all[i].read, plotter.XY{X: v[0], Y: v[2]})
+		}
+	}
+	for _, s := range all { // whatever the order of the rows
+		for _, xy := range []plotter.XYs{s.speed, s.read} {
+			slices.SortFunc(xy, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 		}
 	}
 	return slices.DeleteFunc(all, func(s series) bool { return len(s.speed) == 0 || len(s.read) == 0 }), nil
