@@ -31,10 +31,10 @@ const (
 	window         = 512     // tokens that see one another
 	maxGrams       = 1 << 30 // bytes of statistics that are held
 	maxHeld        = 1 << 28 // bytes of a float32 model that are held; a larger one is streamed
-	maxStates      = 5 << 25 // bytes of the states of windows that run together
+	block          = 4       // windows that run together, at most
 
 	// Gradients are taken of the first tokens of a text, and behind them of every
-	// so many-th batch of windows: what errors cost is known well enough then, and
+	// so many-th block of windows: what errors cost is known well enough then, and
 	// the way back is more than half of the work. The other tokens weigh what those
 	// have weighed in the mean.
 	allGradients   = 16384
@@ -50,6 +50,7 @@ const (
 // are more than may be held, there are several passes, each for a part of the
 // matrices, and what is done is parked.
 func (p *packer) calibrate(ctx context.Context) error {
+	defer debug.FreeOSMemory() // the model, before what comes after it is allocated
 	c, cal := p.cfg, p.opt.Calibrate
 	parts, err := groups(c, p.opt.Statistics)
 	if err != nil {
@@ -69,14 +70,16 @@ func (p *packer) calibrate(ctx context.Context) error {
 	if p.opt.Drift {
 		p.gamma = make([][fisher.Kinds][]float32, c.Layers)
 	}
-	batch := max(1, int(maxStates/fisher.WindowBytes(c, span))) * span
+	batch := min(max(1, int(p.opt.Statistics/4/fisher.WindowBytes(c, span))), block) * span
 	for pass, part := range parts {
 		s := newStatistics(c, pool, part)
 		s.kept = p.gamma
-		for first := 0; first < len(cal.Tokens); first += batch {
-			ids := cal.Tokens[first:min(first+batch, len(cal.Tokens))]
+		for first, end := 0, 0; first < len(cal.Tokens); first = end {
+			graded := first < allGradients || first/(block*span)%gradientsEvery == 0
+			end = min(first+batch, (first/(block*span)+1)*block*span, len(cal.Tokens))
+			ids := cal.Tokens[first:end]
 			windows := slices.Collect(slices.Chunk(ids, span))
-			if first < allGradients || first/batch%gradientsEvery == 0 {
+			if graded {
 				s.begin(first, windows)
 				err = m.RunAll(ctx, part.lowest, windows, s.loss, s)
 			} else {
@@ -85,12 +88,12 @@ func (p *packer) calibrate(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("pack: calibrate: %w", err)
 			}
-			p.opt.Progress(Progress{"calibrate", cal.Name, int64(pass*len(cal.Tokens) + first + len(ids)), int64(len(parts) * len(cal.Tokens))})
+			p.opt.Progress(Progress{"calibrate", cal.Name, int64(pass*len(cal.Tokens) + end), int64(len(parts) * len(cal.Tokens))})
 		}
 		if err := s.finish(p.mats, p.park); err != nil {
 			return fmt.Errorf("pack: calibrate: %w", err)
 		}
-		debug.FreeOSMemory() // before the next group, or what comes after the model, is allocated
+		debug.FreeOSMemory() // before the next group is allocated
 	}
 	return nil
 }

@@ -99,7 +99,12 @@ type columns struct {
 // take takes the n rows of x, which are cols numbers wide.
 func (c *columns) take(x []float32, n, cols int, pool model.Pool) {
 	c.Reset(cols, n, c.coarse)
-	pool.For(c.Len(), func(_, i int) { c.PackTransposed(i, x, cols) })
+	const some = 64
+	pool.For((n+some-1)/some, func(_, b int) {
+		for i := range c.Len() {
+			c.PackTransposed(i, x, cols, b*some, min((b+1)*some, n))
+		}
+	})
 }
 
 // add adds X^T X for the n rows of x, which c takes.

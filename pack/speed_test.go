@@ -146,7 +146,7 @@ func (w *randomLayer) Layer(int) (*fisher.Layer, error)    { return &w.layer, ni
 func (w *randomLayer) Head() ([]float32, []float32, error) { return w.norm, w.embed, nil }
 
 // BenchmarkCalibrate runs a window of 512 tokens through one layer of models of 135 M
-// and of 8 B weights, forward and backward, and gathers its statistics.
+// and of 8 B weights, forward and backward or forward alone, and gathers its statistics.
 func BenchmarkCalibrate(b *testing.B) {
 	for _, c := range []llama.Config{
 		{Hidden: 576, Intermediate: 1536, Heads: 9, KVHeads: 3, HeadDim: 64},
@@ -176,14 +176,25 @@ func BenchmarkCalibrate(b *testing.B) {
 			for i := range ids {
 				ids[i] = int32(r.IntN(c.Vocab))
 			}
-			report := perSecond(b, window, "tokens")
-			for b.Loop() {
-				s.begin(0, [][]int32{ids})
-				if err := m.RunAll(context.Background(), 0, [][]int32{ids}, s.loss, s); err != nil {
-					b.Fatal(err)
+			b.Run("gradients", func(b *testing.B) {
+				report := perSecond(b, window, "tokens")
+				for b.Loop() {
+					s.begin(0, [][]int32{ids})
+					if err := m.RunAll(context.Background(), 0, [][]int32{ids}, s.loss, s); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			report()
+				report()
+			})
+			b.Run("inputs", func(b *testing.B) {
+				report := perSecond(b, window, "tokens")
+				for b.Loop() {
+					if err := m.Observe(context.Background(), [][]int32{ids}, s); err != nil {
+						b.Fatal(err)
+					}
+				}
+				report()
+			})
 		})
 	}
 }

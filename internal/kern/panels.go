@@ -106,29 +106,33 @@ func element(row []float32, s int, coarse bool) float32 {
 	return math.Float32frombits(bits)
 }
 
-// PackTransposed packs panel i of the transpose of w, which has cols rows of at
-// least rows numbers, ld numbers apart.
-func (p *Panels) PackTransposed(i int, w []float32, ld int) {
+// PackTransposed packs columns [c0, c1) of panel i of the transpose of w, which
+// has cols rows of at least rows numbers, ld numbers apart. c0 is even, and c1 is
+// even or the number of columns. Different columns may be packed by several goroutines.
+func (p *Panels) PackTransposed(i int, w []float32, ld, c0, c1 int) {
+	if c0&1 != 0 || c1&1 != 0 && c1 != p.cols {
+		panic("kern: half an element")
+	}
 	r0 := i * PanelRows
 	h := min(PanelRows, p.rows-r0)
-	if h <= 0 || p.cols == 0 {
+	if h <= 0 || c0 >= c1 {
 		return
 	}
-	w = w[r0 : r0+(p.cols-1)*ld+h]
+	w = w[c0*ld+r0 : (c1-1)*ld+r0+h]
 	if !hasPanels() {
-		for c := range p.cols {
+		for c := range c1 - c0 {
 			for r, v := range w[c*ld : c*ld+h] {
-				p.data[(r0+r)*p.cols+c] = v
+				p.data[(r0+r)*p.cols+c0+c] = v
 			}
 		}
 		return
 	}
-	panel := p.data[i*p.block : (i+1)*p.block]
+	panel := p.data[i*p.block+elements(c0, p.coarse)*PanelRows : (i+1)*p.block]
 	if p.coarse {
-		joinRows(panel, w, p.cols, ld, h)
+		joinRows(panel, w, c1-c0, ld, h)
 		return
 	}
-	for c := range p.cols {
+	for c := range c1 - c0 {
 		copy(panel[c*PanelRows:][:h], w[c*ld:])
 	}
 }

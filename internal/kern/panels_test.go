@@ -57,7 +57,9 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 	wt := transposed(t, w, rows, cols)
 	for i := range panels.Len() {
 		panels.Pack(i, w, cols)
-		turned.PackTransposed(i, wt, rows)
+		mid := cols / 2 &^ 1
+		turned.PackTransposed(i, wt, rows, 0, mid)
+		turned.PackTransposed(i, wt, rows, mid, cols)
 	}
 	var vectors Vectors
 	vectors.Reset(n, cols, coarse)
@@ -131,7 +133,7 @@ func BenchmarkPanels(b *testing.B) {
 			var p Panels
 			w := floats(rows * cols)
 			for name, pack := range map[string]func(i int){
-				"rows": func(i int) { p.Pack(i, w, cols) }, "transposed": func(i int) { p.PackTransposed(i, w, rows) },
+				"rows": func(i int) { p.Pack(i, w, cols) }, "transposed": func(i int) { p.PackTransposed(i, w, rows, 0, cols) },
 			} {
 				b.Run(name, func(b *testing.B) {
 					b.SetBytes(4 * rows * cols)

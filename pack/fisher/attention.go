@@ -45,7 +45,7 @@ func (m *Model) scores(s *headScratch, dst, rows []float32, n int) {
 func (m *Model) turnHead(s *headScratch, x []float32, ld, n int) {
 	s.turned.Reset(m.config.HeadDim, n, m.Coarse)
 	for i := range s.turned.Len() {
-		s.turned.PackTransposed(i, x, ld)
+		s.turned.PackTransposed(i, x, ld, 0, n)
 	}
 }
 
@@ -67,7 +67,7 @@ func (m *Model) down(s *headScratch, dst []float32, p []float32, n int) {
 	d := m.config.HeadDim
 	s.across.Reset(n, n, m.Coarse)
 	for i := range s.across.Len() {
-		s.across.PackTransposed(i, p, n)
+		s.across.PackTransposed(i, p, n, i*square, n)
 	}
 	weights := s.across.Vectors()
 	for u := 0; u < n; u += square {

@@ -37,7 +37,12 @@ func (m *Model) pack(p *kern.Panels, w []float32, rows, cols int) *kern.Panels {
 // turn puts the transpose of w (rows x cols) into panels.
 func (m *Model) turn(p *kern.Panels, w []float32, rows, cols int) *kern.Panels {
 	p.Reset(cols, rows, m.Coarse)
-	m.pool.For(p.Len(), func(_, i int) { p.PackTransposed(i, w, cols) })
+	const some = 64 // rows a task, that those of wide matrices are read one after another
+	m.pool.For((rows+some-1)/some, func(_, b int) {
+		for i := range p.Len() {
+			p.PackTransposed(i, w, cols, b*some, min((b+1)*some, rows))
+		}
+	})
 	return p
 }
 
