@@ -114,10 +114,15 @@ func (g *triangle) add(x []float32, n int, pool model.Pool, c *columns) {
 	pool.For(len(g.left), func(_, i int) {
 		t := len(g.left) - 1 - i // the longest first
 		h, b := g.height(t), t*tile.Lanes
+		var part [tile.Lanes * tile.Lanes]float32 // in a cache; g hardly ever is
 		for u := range t {
-			kern.MatMulPanels(g.left[t][u*tile.Lanes:], b, &c.Panels, u, &own, b, b+h, 0, n, true)
+			kern.MatMulPanels(part[:], tile.Lanes, &c.Panels, u, &own, b, b+h, 0, n, false)
+			for r := range h {
+				kern.Add(g.left[t][r*b+u*tile.Lanes:][:tile.Lanes], part[r*tile.Lanes:])
+			}
 		}
-		kern.MatMulPanels(g.diag[t], h, &c.Panels, t, &own, b, b+h, 0, n, true)
+		kern.MatMulPanels(part[:], h, &c.Panels, t, &own, b, b+h, 0, n, false)
+		kern.Add(g.diag[t], part[:])
 	})
 }
 
