@@ -79,11 +79,12 @@ func (p *packer) calibrate(ctx context.Context) error {
 			end = min(first+batch, (first/(block*span)+1)*block*span, len(cal.Tokens))
 			ids := cal.Tokens[first:end]
 			windows := slices.Collect(slices.Chunk(ids, span))
+			s.begin(first, windows)
 			if graded {
-				s.begin(first, windows)
+				s.graded += float64(len(ids))
 				err = m.RunAll(ctx, part.lowest, windows, s.loss, s)
 			} else {
-				err = m.Observe(ctx, windows, s)
+				err = m.Observe(ctx, windows, s.loss, s)
 			}
 			if err != nil {
 				return fmt.Errorf("pack: calibrate: %w", err)
@@ -113,7 +114,8 @@ type statistics struct {
 	first   int                      // token of the text that the windows start at
 	gamma   []float32                // per token of the windows, what errors of its logits cost
 	heads   int                      // tokens of the windows whose inputs of the head are there
-	tokens  float64                  // that gradients were taken of
+	tokens  float64
+	graded  float64 // tokens that gradients were taken of
 
 	kept [][fisher.Kinds][]float32 // what the first tokens weighed; nil keeps nothing
 }
@@ -151,7 +153,7 @@ func newStatistics(c llama.Config, pool model.Pool, part *group) *statistics {
 	return s
 }
 
-// begin starts windows with gradients, the first of which begins with a token of the text.
+// begin starts windows, the first of which begins with a token of the text.
 func (s *statistics) begin(first int, windows [][]int32) {
 	n := 0
 	for _, ids := range windows {
@@ -223,7 +225,7 @@ func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {
 		s.weigh(m, gamma, dy, n)
 	} else {
 		for t := range gamma {
-			gamma[t] = float32(m.graded / s.tokens)
+			gamma[t] = float32(m.graded / s.graded)
 		}
 	}
 	if s.kept != nil && len(s.kept[layer][kind]) < driftTokens {
@@ -309,7 +311,7 @@ func (s *statistics) finish(mats []*matrix, k *park) error {
 			}
 			m.gram.scale(1 / max(m.weight, 1e-30))
 			for r := range m.cost {
-				m.cost[r] /= s.tokens
+				m.cost[r] /= s.graded
 			}
 			if err := give(mats[1+4*i+k], m.gram, m.cost); err != nil {
 				return err

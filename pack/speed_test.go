@@ -189,7 +189,8 @@ func BenchmarkCalibrate(b *testing.B) {
 			b.Run("inputs", func(b *testing.B) {
 				report := perSecond(b, window, "tokens")
 				for b.Loop() {
-					if err := m.Observe(context.Background(), [][]int32{ids}, s); err != nil {
+					s.begin(0, [][]int32{ids})
+					if err := m.Observe(context.Background(), [][]int32{ids}, s.loss, s); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -285,10 +285,26 @@ func (m *Model) RunAll(ctx context.Context, lowest int, windows [][]int32, loss 
 	return nil
 }
 
-// Observe runs several windows forward alone, without the head: the sink's Linear is
-// called without gradients.
-func (m *Model) Observe(ctx context.Context, windows [][]int32, sink Sink) error {
-	return m.forward(ctx, windows, false, sink)
+// Observe runs several windows forward alone: the sink's Linear and Head are called
+// without gradients, and what the loss makes of logits is dropped.
+func (m *Model) Observe(ctx context.Context, windows [][]int32, loss Losses, sink Sink) error {
+	if err := m.forward(ctx, windows, false, sink); err != nil {
+		return err
+	}
+	c := &m.config
+	norm, head, err := m.w.Head()
+	if err != nil {
+		return err
+	}
+	m.pack(&m.head, head, c.Vocab, c.Hidden)
+	first := 0
+	for w, ids := range windows {
+		n := len(ids)
+		m.strips(w, n, norm, func(at, k int) { loss(first+at, k, m.logits[:k*c.Vocab]) })
+		first += n
+		sink.Head(m.normed[:n*c.Hidden], nil, n)
+	}
+	return nil
 }
 
 // forward fills states. A sink takes inputs.

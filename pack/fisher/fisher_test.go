@@ -256,7 +256,7 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, want := inputs{}, inputs{}
-	if err := m.Observe(context.Background(), texts, got); err != nil {
+	if err := m.Observe(context.Background(), texts, losses(c.Vocab), got); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.RunAll(context.Background(), 0, texts, losses(c.Vocab), want); err != nil {
