@@ -38,7 +38,7 @@ const (
 	// the way back is more than half of the work. The other tokens weigh what those
 	// have weighed in the mean.
 	allGradients   = 16384
-	gradientsEvery = 4
+	gradientsEvery = 2
 
 	// gammaShare is how much of a token's weight in a Gram matrix is its own: the
 	// gradient of one drawn token says little, so the rest is the window's mean.
