@@ -312,7 +312,7 @@ func (d *draft) make(o Options, base int64) error {
 // slotsAhead is how many slots of some size keep the disk busy: one in use, and
 // others for some megabytes ahead, while the visitor is at units that stay.
 func slotsAhead(size int64) int {
-	const ahead = 4 << 20
+	const ahead = 8 << 20
 	if size == 0 {
 		return 0
 	}

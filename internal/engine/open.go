@@ -179,16 +179,10 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	m.onClose(func() error { pool.Close(); return nil })
 	ws := decode.NewWorkspace(pool, d.size)
 	b := &binder{units: d.units, ws: ws, meter: &m.meter}
-	ro := residency.Options[*bound]{
+	m.store, err = residency.Open(ctx, residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
-	}
-	if d.plan.Count(plan.Streamed) > 0 {
-		if q := f.Queue(residency.QueueDepth); q != nil {
-			m.onClose(q.Close)
-			ro.Queue, ro.Each = q, pool.For
-		}
-	}
-	if m.store, err = residency.Open(ctx, ro); err != nil {
+	})
+	if err != nil {
 		return m, err
 	}
 	m.onClose(m.store.Close)
