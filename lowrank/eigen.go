@@ -18,7 +18,7 @@ type Pool interface {
 
 // Blocks of the algorithms below.
 const (
-	panelWidth = 32  // reflectors that are gathered
+	panelWidth = 16  // reflectors that are gathered; all but the last loop over them is serial
 	backWidth  = 128 // reflectors that are applied together to eigenvectors
 	groups     = 16  // sums that are kept apart
 	imageCols  = 256 // columns of a block that stays in a cache
@@ -127,6 +127,7 @@ type panel struct {
 	pairs []float64 // n x 2 panelWidth: element i of all, v0 w0 v1 w1 ...
 	coef  []float64 // 2 panelWidth
 	parts []float64 // groups x n
+	ones  [groups]float64
 }
 
 // reduce brings a to tridiagonal form by reflectors H = I - tau v v^T. Those of
@@ -136,6 +137,9 @@ func (t *tridiagonal) reduce() {
 	p := panel{
 		v: make([]float64, panelWidth*n), w: make([]float64, panelWidth*n),
 		pairs: make([]float64, n*2*panelWidth), coef: make([]float64, 2*panelWidth), parts: make([]float64, groups*n),
+	}
+	for i := range p.ones {
+		p.ones[i] = 1
 	}
 	swapped := make([]float64, n*2*panelWidth)
 	for j0 := 0; j0 < n-2; j0 += panelWidth {
@@ -165,11 +169,12 @@ func (t *tridiagonal) reduce() {
 func (t *tridiagonal) reflect(j, k int, p *panel) {
 	n, a := t.n, t.a
 	row := a[j*n+j : (j+1)*n]
+	clear(p.coef)
 	for i := 0; i < 2*k; i += 2 {
 		own := p.pairs[j*2*panelWidth:]
 		p.coef[i], p.coef[i+1] = -own[i+1], -own[i]
 	}
-	kern.MatMulF64(row, len(row), p.pairs[j*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, len(row), 2*k, 1)
+	kern.MatMulF64(row, len(row), p.pairs[j*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, len(row), padded(k), 1)
 	t.d[j] = row[0]
 	x := row[1:]
 	rest := 0.0
@@ -223,6 +228,7 @@ func (t *tridiagonal) image(j, k int, p *panel) {
 		kern.MatMulF64(inner[:], k, p.v[j+1:], n, own, m, k, m, 1)
 		kern.MatMulF64(inner[panelWidth:], k, p.w[j+1:], n, own, m, k, m, 1)
 	}
+	clear(p.coef)
 	for i := range k {
 		p.coef[2*i], p.coef[2*i+1] = -inner[panelWidth+i], -inner[i]
 	}
@@ -230,11 +236,11 @@ func (t *tridiagonal) image(j, k int, p *panel) {
 	blocks := (m + taskRows - 1) / taskRows
 	parallel(t.pool, m, min(groups, blocks), func(group int) {
 		part := p.parts[group*n : group*n+m]
-		clear(part[min(group*taskRows, m):])
+		clear(part)
 		for block := group; block < blocks; block += groups {
 			r := block * taskRows
 			rows := min(taskRows, m-r)
-			kern.MatMulF64(image[r:], m, pairs[r*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, rows, 2*k, 1)
+			kern.MatMulF64(image[r:], m, pairs[r*2*panelWidth:], 2*panelWidth, p.coef, 2*panelWidth, rows, padded(k), 1)
 			// The square on the diagonal, of which one half is there.
 			for i := range rows {
 				line := a[(r+i)*n+r : (r+i)*n+r+rows]
@@ -252,14 +258,12 @@ func (t *tridiagonal) image(j, k int, p *panel) {
 			}
 		}
 	})
-	for group := range min(groups, blocks) {
-		first := min((group+1)*taskRows, m)
-		part := p.parts[group*n+first : group*n+m]
-		for i, x := range image[first:] {
-			image[first+i] = x + part[i]
-		}
-	}
+	addRows(image, p.parts, n, p.ones[:min(groups, blocks)])
 }
+
+// padded is how many coefficients of k pairs are multiplied: a number that
+// kernels like. Those beyond are zero.
+func padded(k int) int { return (2*k + 7) &^ 7 }
 
 // addRows adds x[i] times row i of a to dst.
 func addRows(dst, a []float64, stride int, x []float64) {
