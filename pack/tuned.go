@@ -34,8 +34,9 @@ const (
 	tuneWindow = 256 // tokens that see one another
 	tuneBatch  = 8   // windows of a step
 	tunePhases = 6
-	tuneRate   = 0.0136 // of the weights' root mean square, at 0 bits per weight; half for each bit
-	tuneEnd    = 0.1    // of the rate, at the end of a phase
+	tuneRate   = 0.0068 // of the weights' root mean square, at 0 bits per weight; half for each bit
+	tuneWarm   = 8      // steps of a phase until the rate is reached: moments are yet to settle
+	tuneEnd    = 0.02   // of the rate, at the end of a phase
 	tuneNorms  = 3      // times the rate, once norms learn alone
 	minTuning  = tuneWindow * tuneBatch
 )
@@ -198,7 +199,7 @@ func (p *packer) learn(ctx context.Context, l *lesson, phase int) error {
 		steps, norms = l.total-l.done, tuneNorms
 	}
 	for k := range steps {
-		r := l.rate * (1 - (1-tuneEnd)*float64(k)/float64(steps))
+		r := l.rate * (1 - (1-tuneEnd)*float64(k)/float64(steps)) * min(1, float64(k+1)/tuneWarm)
 		kl, err := l.trainer.Step(ctx, l.text.next(tuneBatch), float32(r), float32(r*norms))
 		if err != nil {
 			return fmt.Errorf("pack: tune: %w", err)
