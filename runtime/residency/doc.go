@@ -14,14 +14,9 @@
 //	ready    the value waits to be acquired, in visiting order
 //	in use   acquired, until the last release; then empty again
 //
-// The read-ahead is one of two. With a [Queue] it is nobody: whoever frees a slot
-// submits the reads of the next unit, and whoever waits for a unit takes note of
-// the reads that have ended and verifies that unit. Without one it is some
-// goroutines, owned by the [Store], that read, verify and bind.
-//
 // A slot that is reading or ready goes back to empty unused if the visitor
-// turns out to be somewhere else: it broke off a pass, or skipped a unit. A
-// read of a goroutine is then cancelled, one of a queue is waited for some time. A failed read empties the slot too and
+// turns out to be somewhere else: it broke off a pass, or skipped a unit. The
+// read that runs is then cancelled. A failed read empties the slot too and
 // stops the read-ahead until the next Acquire, which tries again.
 //
 // Ownership: who calls [Open] calls [Store.Close]; values belong to the store

@@ -96,49 +96,6 @@ func (s *source) count(unit int) int {
 	return s.reads[unit]
 }
 
-// queue is the disk's queue: reads end on their own, and wait to be noticed.
-type queue struct {
-	src   *source
-	ended chan end
-}
-
-type end struct {
-	token uint64
-	err   error
-}
-
-func newQueue(src *source) *queue { return &queue{src, make(chan end, 64)} }
-
-func (q *queue) Submit(unit int, dst []byte, off int64, token uint64) {
-	go func() { q.ended <- end{token, q.src.Read(context.Background(), unit, dst, off)} }()
-}
-
-func (q *queue) Wait(d time.Duration, ended func(token uint64, err error)) int {
-	n := 0
-	for ; len(q.ended) > 0; n++ {
-		e := <-q.ended
-		ended(e.token, e.err)
-	}
-	if n > 0 || d == 0 {
-		return n
-	}
-	select {
-	case e := <-q.ended:
-		ended(e.token, e.err)
-		return 1
-	case <-time.After(d):
-		return 0
-	}
-}
-
-// both runs a test with goroutines that read, and with a queue.
-func both(t *testing.T, f func(t *testing.T, queued bool)) {
-	t.Helper()
-	for name, queued := range map[string]bool{"goroutines": false, "queue": true} {
-		t.Run(name, func(t *testing.T) { f(t, queued) })
-	}
-}
-
 // value is a bound unit; its data is borrowed from the store.
 type value struct {
 	unit     int
@@ -199,25 +156,23 @@ type rig struct {
 
 	depth int   // reads at a time; 0 is the default
 	block int64 // bytes of a read; 0 is the default
-
-	queued bool // reads go through a queue, and are verified by two workers
 }
 
 // newRig opens a store on the plan for in; the ledger allows exactly the
 // budget of the plan.
-func newRig(t testing.TB, in plan.Input, src *source, queued bool) *rig {
+func newRig(t testing.TB, in plan.Input, src *source) *rig {
 	t.Helper()
-	return newDeepRig(t, in, src, 0, 0, queued)
+	return newDeepRig(t, in, src, 0, 0)
 }
 
 // newDeepRig is newRig with so many reads of so many bytes at a time.
-func newDeepRig(t testing.TB, in plan.Input, src *source, depth int, block int64, queued bool) *rig {
+func newDeepRig(t testing.TB, in plan.Input, src *source, depth int, block int64) *rig {
 	t.Helper()
 	p, err := plan.Make(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{p: p, ledger: budget.New(p.Budget), src: src, depth: depth, block: block, queued: queued}
+	r := &rig{p: p, ledger: budget.New(p.Budget), src: src, depth: depth, block: block}
 	r.bind.p = &r.p
 	if err := r.open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -226,22 +181,7 @@ func newDeepRig(t testing.TB, in plan.Input, src *source, depth int, block int64
 }
 
 func (r *rig) open(ctx context.Context) (err error) {
-	o := Options[value]{Plan: r.p, Ledger: r.ledger, Source: r.src, Binder: r.bind, Depth: r.depth, Block: r.block}
-	if r.queued {
-		o.Queue = newQueue(r.src)
-		o.Each = func(n int, f func(worker, i int)) {
-			var wg sync.WaitGroup
-			for w := range 2 {
-				wg.Go(func() {
-					for i := w; i < n; i += 2 {
-						f(w, i)
-					}
-				})
-			}
-			wg.Wait()
-		}
-	}
-	r.store, err = Open(ctx, o)
+	r.store, err = Open(ctx, Options[value]{Plan: r.p, Ledger: r.ledger, Source: r.src, Binder: r.bind, Depth: r.depth, Block: r.block})
 	return err
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/lamina-llm/lamina/runtime/budget"
 	"github.com/lamina-llm/lamina/runtime/plan"
@@ -32,19 +31,6 @@ type Source interface {
 	Check(unit int, coded []byte, from, to int64) error
 }
 
-// Queue reads side by side without anybody who waits for each read: the visitor
-// begins reads where it frees memory, and looks for their ends where it needs
-// what they bring. So nobody has to be woken in between.
-type Queue interface {
-	// Submit begins to read what Source.Read would, and returns at once. Until
-	// Wait tells under that token how it ended, dst belongs to the queue. At most
-	// Options.Depth reads are under way.
-	Submit(unit int, dst []byte, off int64, token uint64)
-	// Wait takes note of reads that have ended, by calling ended, and returns their
-	// number. If there are none it waits until there are, or until d has passed.
-	Wait(d time.Duration, ended func(token uint64, err error)) int
-}
-
 // Binder makes values of coded bytes. Its methods are called concurrently, for
 // different units, and off the visitor's goroutine. The slices that they get
 // have the plan's Slack bytes of further capacity, whose contents mean nothing
@@ -64,16 +50,8 @@ type Options[T any] struct {
 	Source Source
 	Binder Binder[T]
 
-	// Queue reads what is streamed, instead of goroutines that call Source.Read; nil
-	// where the system has none. It must outlive the store.
-	Queue Queue
-
-	// Each runs f for i in [0, n), as model.Pool.For does: what a queue has read is
-	// verified on it. Nil is one after the other.
-	Each func(n int, f func(worker, i int))
-
 	Workers   int          // units unpacked at a time by Open; 0 is 2; range 1 to 64
-	Depth     int          // reads under way at a time; 0 is DefaultDepth, or QueueDepth with a Queue; range 1 to 64
+	Depth     int          // reads under way at a time; 0 is DefaultDepth; range 1 to 64
 	Block     int64        // bytes of a read; 0 is DefaultBlock; at least 1
 	HugePages bool         // ask for transparent huge pages; default off
 	Logger    *slog.Logger // read errors and the end of loading; nil is silent
@@ -84,25 +62,7 @@ type Options[T any] struct {
 const (
 	DefaultDepth = 4
 	DefaultBlock = 1 << 20
-	QueueDepth   = 64 // the system's queue costs nobody anything
-	QueueBlock   = 2 << 20
 )
-
-// depth is the number of reads under way unless Options say otherwise.
-func (o *Options[T]) depth() int {
-	if o.Queue != nil {
-		return QueueDepth
-	}
-	return DefaultDepth
-}
-
-// block is the size of a read unless Options say otherwise.
-func (o *Options[T]) block() int64 {
-	if o.Queue != nil {
-		return QueueBlock
-	}
-	return DefaultBlock
-}
 
 // Validate reports the first field that makes no sense.
 func (o *Options[T]) Validate() error {

@@ -2,7 +2,6 @@ package residency
 
 import (
 	"context"
-	"errors"
 )
 
 // read is the passage of one streamed unit through a slot.
@@ -30,12 +29,6 @@ type read[T any] struct {
 
 // idle reports whether no goroutine works on r. Called with mu held.
 func (r *read[T]) idle() bool { return r.flight == 0 && !r.checking }
-
-// whole reports whether all of r has been read, if not verified. Called with mu
-// held.
-func (r *read[T]) whole() bool {
-	return r.err == nil && r.idle() && r.asked == int64(len(r.coded))
-}
 
 // block is a part of a unit.
 type block struct {
@@ -168,7 +161,7 @@ func (s *Store[T]) prefix(r *read[T]) int64 {
 
 // verify checks r up to byte to, and binds it if that is all of it.
 func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
-	if err = s.check(r.unit, r.coded, r.checked, to); err != nil {
+	if err = s.o.Source.Check(r.unit, r.coded, r.checked, to); err != nil {
 		return value, s.errorf(r.unit, "reading", err)
 	}
 	if to < int64(len(r.coded)) {
@@ -178,23 +171,6 @@ func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
 		err = s.errorf(r.unit, "binding", err)
 	}
 	return value, err
-}
-
-// checkBytes is what one worker checks at a time.
-const checkBytes = 128 << 10
-
-// check is Source.Check, shared out if there is somebody to share with.
-func (s *Store[T]) check(unit int, coded []byte, from, to int64) error {
-	n := int((to - from + checkBytes - 1) / checkBytes)
-	if s.o.Each == nil || s.o.Queue == nil || n < 2 {
-		return s.o.Source.Check(unit, coded, from, to)
-	}
-	failed := make([]error, n)
-	s.o.Each(n, func(_, i int) {
-		begin := from + int64(i)*checkBytes
-		failed[i] = s.o.Source.Check(unit, coded, begin, min(begin+checkBytes, to))
-	})
-	return errors.Join(failed...)
 }
 
 // finish moves the slot from reading to ready, or back to empty if the read has
@@ -211,7 +187,7 @@ func (s *Store[T]) finish(r *read[T]) {
 	default:
 		r.ready = true
 	}
-	s.more()
+	signal(s.kick)
 	signal(s.progress)
 }
 

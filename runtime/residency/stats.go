@@ -44,21 +44,13 @@ func (st *Stats) count(u plan.Placed) {
 
 // Stats returns the state of the store at one moment.
 func (s *Store[T]) Stats() Stats {
-	if s.o.Queue != nil {
-		select {
-		case s.turn <- struct{}{}:
-			s.o.Queue.Wait(0, s.landed)
-			<-s.turn
-		default: // somebody else looks
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Slots, st.InUse, st.Refs = s.o.Plan.Slots, len(s.held), s.refs
 	for _, r := range s.queue {
 		st.Ahead += r.got
-		if r.ready || r.whole() {
+		if r.ready {
 			st.Ready++
 		}
 	}

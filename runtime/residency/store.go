@@ -45,7 +45,6 @@ type Store[T any] struct {
 	failure error      // how reading that unit ended
 	refs    int        // acquired and not released
 	stopped bool       // the read-ahead has ended; the last release frees the memory
-	flights flights[T]
 	stats   Stats
 }
 
@@ -61,7 +60,7 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o.Workers, o.Depth, o.Block = cmp.Or(o.Workers, 2), cmp.Or(o.Depth, o.depth()), cmp.Or(o.Block, o.block())
+	o.Workers, o.Depth, o.Block = cmp.Or(o.Workers, 2), cmp.Or(o.Depth, DefaultDepth), cmp.Or(o.Block, DefaultBlock)
 	s := &Store[T]{
 		o: o, log: o.Logger,
 		resident: make([]resident[T], len(o.Plan.Units)),
@@ -89,13 +88,7 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 		return nil, err
 	}
 	s.run, s.cancel = context.WithCancel(context.Background())
-	switch {
-	case len(s.order) == 0:
-	case o.Queue != nil:
-		s.mu.Lock()
-		s.submit()
-		s.mu.Unlock()
-	default:
+	if len(s.order) > 0 {
 		for range o.Depth {
 			s.wg.Go(s.readAhead)
 		}
@@ -169,9 +162,6 @@ func (s *Store[T]) await(ctx context.Context, unit int) (*read[T], error) {
 	s.waiting, s.failure = unit, nil
 	defer func() { s.waiting = -1 }()
 	for waited := false; ; waited = true {
-		if s.o.Queue != nil {
-			s.collect(0)
-		}
 		switch {
 		case s.isClosed():
 			return nil, s.errorf(unit, "acquiring", ErrClosed)
@@ -198,10 +188,6 @@ func (s *Store[T]) await(ctx context.Context, unit int) (*read[T], error) {
 // wait waits until a read has ended, or the store or ctx has. Called with mu and
 // the turn held; mu is let go meanwhile.
 func (s *Store[T]) wait(ctx context.Context) error {
-	if s.o.Queue != nil {
-		s.collect(glance)
-		return ctx.Err()
-	}
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	select {
@@ -252,7 +238,7 @@ func (s *Store[T]) steer(unit int) {
 	}
 	if moved || s.paused {
 		s.paused = false
-		s.more()
+		signal(s.kick)
 	}
 }
 
@@ -300,16 +286,6 @@ func (s *Store[T]) put(r *read[T]) {
 		}
 	}
 	s.window.give(r.coded)
-	s.more()
-}
-
-// more lets the read-ahead go on: there may be something to read. Called with mu
-// held.
-func (s *Store[T]) more() {
-	if s.o.Queue != nil {
-		s.submit()
-		return
-	}
 	signal(s.kick)
 }
 
@@ -321,7 +297,6 @@ func (s *Store[T]) Close() error {
 		close(s.done)
 		s.cancel()
 		s.wg.Wait()
-		s.drain()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.stopped = true

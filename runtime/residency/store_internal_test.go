@@ -35,7 +35,7 @@ func layers(n, room int) plan.Input {
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := &source{delay: 10 * time.Millisecond, fail: map[int]int{}, short: map[int]int{}}
-		r := newDeepRig(t, layers(6, 4), src, 1, 0, false) // 2 pinned, 4 streamed through 2 slots
+		r := newDeepRig(t, layers(6, 4), src, 1, 0) // 2 pinned, 4 streamed through 2 slots
 		var out strings.Builder
 		held := map[int][]func(){}
 		run := func(format string, args ...any) {
@@ -161,9 +161,9 @@ func TestSlots(t *testing.T) {
 func TestOncePerPass(t *testing.T) {
 	for _, room := range []int{2, 3, 5, 8, 9, 12, 100} {
 		for _, block := range []int64{0, 1000} {
-			both(t, func(t *testing.T, queued bool) {
+			t.Run(fmt.Sprintf("room=%d,block=%d", room, block), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					r := newDeepRig(t, layers(9, room), &source{delay: time.Millisecond}, 0, block, queued)
+					r := newDeepRig(t, layers(9, room), &source{delay: time.Millisecond}, 0, block)
 					const passes = 20
 					for range passes {
 						if err := r.pass(t.Context(), len(r.p.Units), 300*time.Microsecond); err != nil {
@@ -205,15 +205,13 @@ func TestOncePerPass(t *testing.T) {
 // The disk is never idle while anything is to be read: units of several blocks,
 // some at a time, take as long as their blocks do, whatever the visitor's pace
 // up to that.
-func TestBusyDisk(t *testing.T) { both(t, testBusyDisk) }
-
-func testBusyDisk(t *testing.T, queued bool) {
+func TestBusyDisk(t *testing.T) {
 	for _, depth := range []int{1, 2, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			const delay = 10 * time.Millisecond
 			in := layers(6, 3) // all streamed, through three slots
 			in.Slots = 3
-			r := newDeepRig(t, in, &source{delay: delay}, depth, 1024, queued) // four blocks a unit
+			r := newDeepRig(t, in, &source{delay: delay}, depth, 1024) // four blocks a unit
 			defer r.close(t)
 			if n := r.p.Count(plan.Streamed); n != 6 {
 				t.Fatalf("%d units streamed", n)
@@ -236,15 +234,13 @@ func testBusyDisk(t *testing.T, queued bool) {
 
 // A failure in the middle of a unit, or a byte that is wrong, costs that unit
 // and what was read behind it, and is told to who waits for it.
-func TestBlockFails(t *testing.T) { both(t, testBlockFails) }
-
-func testBlockFails(t *testing.T, queued bool) {
+func TestBlockFails(t *testing.T) {
 	for _, damaged := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			src := &source{delay: time.Millisecond, fail: map[int]int{}}
 			in := layers(6, 3)
 			in.Slots = 3
-			r := newDeepRig(t, in, src, 4, 1024, queued)
+			r := newDeepRig(t, in, src, 4, 1024)
 			time.Sleep(time.Second) // units 0 to 2 are ready
 			if damaged {
 				src.flip.Store(3 + 1)
@@ -257,14 +253,9 @@ func testBlockFails(t *testing.T, queued bool) {
 				t.Fatalf("units read before: %v", err)
 			}
 			// The visitor came to unit 3 after the failure: it is read again.
-			// What a queue has read is verified when the visitor comes, who is told.
-			told := damaged && queued
 			before := r.store.Stats()
-			if before.Errors != 1 && !told {
+			if before.Errors != 1 {
 				t.Errorf("%+v, want one error", before)
-			}
-			if err := r.pass(t.Context(), 6, 0); (err != nil) != told {
-				t.Fatal(err)
 			}
 			if err := r.pass(t.Context(), 6, 0); err != nil {
 				t.Fatal(err)
@@ -288,11 +279,9 @@ func testBlockFails(t *testing.T, queued bool) {
 
 // Reads hide behind the computing of pinned units: with as much time between
 // two streamed units as a read takes, nobody waits after the first pass.
-func TestOverlap(t *testing.T) { both(t, testOverlap) }
-
-func testOverlap(t *testing.T, queued bool) {
+func TestOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, layers(12, 10), &source{delay: 2900 * time.Microsecond}, queued) // every third is streamed
+		r := newRig(t, layers(12, 10), &source{delay: 2900 * time.Microsecond}) // every third is streamed
 		defer r.close(t)
 		for pass := range 3 {
 			before := r.store.Stats()
@@ -324,7 +313,7 @@ func TestPlanHonoured(t *testing.T) {
 			rt.Fatal(err)
 		}
 		in.Budget = rapid.Int64Range(roomy.MinBudget, max(roomy.MinBudget, roomy.UnpackedBudget+50000)).Draw(rt, "budget")
-		r := newRig(t, in, &source{}, rapid.Bool().Draw(rt, "queued"))
+		r := newRig(t, in, &source{})
 		want := map[budget.Purpose]int64{}
 		for _, a := range r.p.Bytes {
 			want[a.Purpose] = a.Bytes
@@ -418,13 +407,11 @@ func TestOptionsChecked(t *testing.T) {
 
 // A thousand passes with failures, broken-off passes, timeouts and a watcher;
 // at the end nothing is referenced or leased.
-func TestSoak(t *testing.T) { both(t, testSoak) }
-
-func testSoak(t *testing.T, queued bool) {
+func TestSoak(t *testing.T) {
 	for _, room := range []int{2, 4, 6} {
 		synctest.Test(t, func(t *testing.T) {
 			src := &source{delay: 50 * time.Microsecond, fail: map[int]int{}, short: map[int]int{}}
-			r := newDeepRig(t, layers(8, room), src, 3, 1500, queued)
+			r := newDeepRig(t, layers(8, room), src, 3, 1500)
 			rnd := rand.New(rand.NewPCG(1, uint64(room)))
 			stop := make(chan struct{})
 			watched := make(chan struct{})
@@ -478,11 +465,9 @@ func testSoak(t *testing.T, queued bool) {
 }
 
 // Close comes at a random moment while several visitors are at it.
-func TestCloseRace(t *testing.T) { both(t, testCloseRace) }
-
-func testCloseRace(t *testing.T, queued bool) {
+func TestCloseRace(t *testing.T) {
 	for round := range 60 {
-		r := newRig(t, layers(6, 4), &source{delay: time.Duration(round%3) * 20 * time.Microsecond}, queued)
+		r := newRig(t, layers(6, 4), &source{delay: time.Duration(round%3) * 20 * time.Microsecond})
 		done := make(chan error)
 		for range 3 {
 			go func() {
@@ -517,7 +502,7 @@ func testCloseRace(t *testing.T, queued bool) {
 
 func BenchmarkAcquire(b *testing.B) {
 	for _, room := range []int{4, 100} {
-		r := newRig(b, layers(6, room), &source{}, false)
+		r := newRig(b, layers(6, room), &source{})
 		b.Run("regime="+r.p.Regime.String(), func(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
