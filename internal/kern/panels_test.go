@@ -11,9 +11,12 @@ import (
 
 func TestMatMulPanels(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-		for _, rows := range []int{1, 15, 64, 70, 145} {
-			for _, cols := range []int{0, 1, 31, 34, 193, 200} {
+		for _, rows := range []int{1, 15, 64, 70} {
+			for _, cols := range []int{0, 1, 34, 193} {
 				for _, n := range []int{0, 1, 6, 66} {
+					if rows == 64 && n == 66 {
+						continue // enough of large ones
+					}
 					for _, coarse := range []bool{false, true} {
 						t.Run(fmt.Sprintf("rows=%d/cols=%d/n=%d/coarse=%v", rows, cols, n, coarse), func(t *testing.T) {
 							testMatMulPanels(t, rows, cols, n, coarse)
