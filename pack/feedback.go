@@ -32,6 +32,7 @@ type feedback struct {
 	ids    []int     // rows of the sample
 	sample []float32 // these rows in coded order, as they are
 	keep   bool      // fits tell the errors of the sample
+	held   int       // raw planes, plus one, that fits start from; 0 lets them choose
 	fixed  float64   // side information of chunks and directory, in bits per weight
 }
 
@@ -428,11 +429,16 @@ func (f *feedback) scaled(p *rowPlan, thin int) (values []float32, class []uint8
 }
 
 // fitAll is fit on all of the sample: what a matrix is coded with.
-func (f *feedback) fitAll(kind quant.Kind, step float64) (*coderFit, error) {
-	fit, err := f.fit(kind, step, rateThin, 2)
-	for planes := 0; err == nil; planes++ {
+func (f *feedback) fitAll(kind quant.Kind, step float64) (fit *coderFit, err error) {
+	planes := f.held - 1
+	if f.held == 0 {
+		if fit, err = f.fit(kind, step, rateThin, 2); err != nil {
+			return nil, err
+		}
+		planes = fit.planes
+	}
+	for ; ; planes++ {
 		// All of the sample may need more planes than a part of it.
-		planes = max(planes, fit.planes)
 		if fit, _, err = f.fitPlanes(kind, planes, step, 1, 3); err != nil || fit.tables != nil {
 			break
 		}

@@ -64,18 +64,53 @@ func (p *packer) tolerateMatrix(m *matrix) error {
 	if f == nil {
 		return nil
 	}
-	// The curves are of a part of the sample, coded in fewer turns.
-	for range 2 {
-		fit, err := f.fitAll(p.opt.kind(), m.weigh)
+	return p.confirm(m, all)
+}
+
+// confirm corrects the step of a matrix with error feedback by what all of the
+// sample loses, of which its curves show a part, coded in fewer turns. Errors rise
+// with the step only by and large, since every step has its own tables; of what
+// was tried, the step whose error is nearest is taken. It costs up to eight fits;
+// one is usual.
+func (p *packer) confirm(m *matrix, all float64) error {
+	const tries = 8
+	f := m.feedback
+	step, best := m.weigh, math.Inf(1)
+	type tried struct {
+		step, output float64
+		planes       int
+	}
+	var under, over tried // the nearest on either side
+	for range tries {
+		fit, err := f.fitAll(p.opt.kind(), step)
 		if err != nil {
 			return err
 		}
-		m.output = math.Sqrt(f.outputs(m.gram, fit.errors, &fit.plan.scale, 1) / all)
-		if math.Abs(m.output-p.opt.Error) < 0.01*p.opt.Error {
-			break
+		output := math.Sqrt(f.outputs(m.gram, fit.errors, &fit.plan.scale, 1) / all)
+		if miss := math.Abs(output - p.opt.Error); miss < best {
+			m.weigh, m.output, best = step, output, miss
 		}
-		m.weigh *= min(max(p.opt.Error/max(m.output, 1e-9), 0.7), 1.4)
-		m.weigh = min(max(m.weigh, minStep), maxStep)
+		if best < 0.01*p.opt.Error {
+			return nil
+		}
+		if output < p.opt.Error {
+			under = tried{step, output, fit.planes}
+		} else {
+			over = tried{step, output, fit.planes}
+		}
+		switch {
+		case under.step > 0 && under.step < over.step && under.planes == over.planes:
+			share := (p.opt.Error - under.output) / (over.output - under.output)
+			step = under.step + (over.step-under.step)*min(max(share, 0.1), 0.9)
+		case under.step > 0 && over.step > 0 && under.planes != over.planes && f.held == 0:
+			// Between them the choice of planes changes and the error leaps.
+			f.held = under.planes + 1
+			over, best = tried{}, math.Inf(1)
+			fallthrough
+		default:
+			step *= min(max(p.opt.Error/max(output, 1e-9), 0.7), 1.4)
+		}
+		step = min(max(step, minStep), maxStep)
 	}
 	return nil
 }
