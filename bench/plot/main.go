@@ -68,6 +68,9 @@ func run(in, out string) error {
 			to.p.Legend.Add(s.name(all), line, points)
 		}
 	}
+	for _, p := range []*plot.Plot{speed, read} {
+		p.Y.Max *= 1 + 0.07*float64(len(all)) // lines stay below the legend
+	}
 	return save(out, speed, read)
 }
 
