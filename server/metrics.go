@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
-	"github.com/lamina-llm/lamina/promtext"
+	"github.com/lamina-llm/lamina/internal/promtext"
 )
 
 // metrics are the server's own numbers. A scrape reads a few dozen atomics: a

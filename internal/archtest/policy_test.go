@@ -17,7 +17,7 @@ const ours = `
 	< internal/cpu, internal/tile, decode/vvc,
 	  model, model/kv, model/token, model/chat,
 	  weights, weights/gguf, weights/safetensors,
-	  runtime/budget, runtime/sched, promtext,
+	  runtime/budget, runtime/sched, internal/promtext,
 	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
@@ -67,12 +67,12 @@ const ours = `
 	model/kv, model/llama, pack, runtime/sched < internal/codecs;
 
 	# Requests come in. The server knows requests and events, no weights.
-	model, promtext < server;
+	model, internal/promtext < server;
 	model, server < server/servertest;
 
 	# The wiring: the one place at run time that sees both sides.
 	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
-	weights, loader, internal/source, promtext,
+	weights, loader, internal/source, internal/promtext,
 	model, model/kv, model/token, model/chat, model/sample, model/llama,
 	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched
 	< internal/engine;
@@ -88,7 +88,9 @@ const ours = `
 	decode/..., lowrank, model/..., runtime/..., server/... !< weights/..., loader;
 	weights/..., loader, model/..., runtime/..., server/... !< decode/..., lowrank, internal/kern, internal/tile;
 	weights/..., loader, decode/..., model/..., server/... !< runtime/...;
-	weights/..., loader, decode/..., lowrank, runtime/..., internal/..., pack/... !< server/...;
+	weights/..., loader, decode/..., lowrank, runtime/..., pack/... !< server/...;
+	internal/cpu/..., internal/tile, internal/kern, internal/source, internal/eval, internal/builtin, internal/hub, internal/extcodec,
+	internal/codecs, internal/codecbench, internal/lowrankbench !< server/...;
 	server/... !< internal/engine, pack/...;
 `
 
@@ -117,8 +119,8 @@ const outside = `
 	# Modules, each in its place.
 	github.com/klauspost/cpuid/v2 < internal/cpu;
 	github.com/valyala/fasthttp < server;
-	github.com/prometheus/client_golang/prometheus/... < server, internal/engine, promtext;
-	github.com/prometheus/client_model/go < promtext;
+	github.com/prometheus/client_golang/prometheus/... < server, internal/engine, internal/promtext;
+	github.com/prometheus/client_model/go < internal/promtext;
 	github.com/gpustack/gguf-parser-go < weights/gguf;
 	github.com/nikolalohinski/gonja/v2/... < model/chat;
 	golang.org/x/text/... < model/token;

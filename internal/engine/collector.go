@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/lamina-llm/lamina/promtext"
+	"github.com/lamina-llm/lamina/internal/promtext"
 	"github.com/lamina-llm/lamina/runtime/budget"
 	"github.com/lamina-llm/lamina/runtime/plan"
 )

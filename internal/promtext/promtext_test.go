@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"github.com/lamina-llm/lamina/promtext"
+	"github.com/lamina-llm/lamina/internal/promtext"
 )
 
 // TestParses: the library's parser reads what was written.
