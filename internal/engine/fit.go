@@ -316,7 +316,7 @@ func slotsAhead(size int64) int {
 	if size == 0 {
 		return 0
 	}
-	return int(min(1+(ahead+size-1)/size, 12))
+	return int(min(1+(ahead+size-1)/size, 8))
 }
 
 // restate corrects the budgets that the plan names: at each of them HTTP would
