@@ -115,3 +115,21 @@ func TestCollector(t *testing.T) {
 		t.Errorf("%d bytes planned by purpose, %d in all; %d leased of %d", planned, report.Total, leased, report.Budget)
 	}
 }
+
+// TestCounted checks that who has a whole answer reads counters that know of it.
+func TestCounted(t *testing.T) {
+	m := openRegime(t, plan.A)
+	defer m.Close()
+	e := Start(m, Options{})
+	defer e.Close(context.Background())
+	r := speculationRequests(t, m)[0]
+	r.Prompt, r.MaxTokens = r.Prompt[:4], 2
+	for i := range 200 {
+		if ids, seen := answer(e, r); len(ids) != 2 {
+			t.Fatal(seen)
+		}
+		if n, running, waiting := e.stats.finished.Load(), e.stats.running.Load(), e.stats.waiting.Load(); n != int64(i+1) || running != 0 || waiting != 0 {
+			t.Fatalf("after answer %d: %d ended, %d running, %d waiting", i+1, n, running, waiting)
+		}
+	}
+}

@@ -221,17 +221,15 @@ func (e *Engine) reap() {
 	gone := func(j *job) bool {
 		err := j.ctx.Err()
 		if err != nil {
-			e.end(j, err)
 			e.stats.cancelled.Add(1)
+			e.end(j, err)
 		}
 		return err != nil
 	}
 	e.running = slices.DeleteFunc(e.running, gone)
 	e.mu.Lock()
 	e.waiting = slices.DeleteFunc(e.waiting, gone)
-	e.stats.waiting.Store(int64(len(e.waiting)))
 	e.mu.Unlock()
-	e.stats.running.Store(int64(len(e.running)))
 }
 
 // admit starts waiting requests, oldest first, while the cache has room for
@@ -239,6 +237,7 @@ func (e *Engine) reap() {
 func (e *Engine) admit() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	defer func() { e.stats.waiting.Store(int64(len(e.waiting))) }()
 	for len(e.waiting) > 0 && len(e.running) < e.m.batch {
 		j := e.waiting[0]
 		seq, err := e.newSeq(j)
@@ -259,6 +258,7 @@ func (e *Engine) admit() {
 		e.stats.promptCached.Add(int64(j.fed))
 		e.hist.queue.Observe(time.Since(j.asked).Seconds())
 		e.running = append(e.running, j)
+		e.stats.running.Add(1)
 	}
 }
 
@@ -366,14 +366,15 @@ func (e *Engine) end(j *job, err error) {
 		}
 		j.seq.Close()
 		j.seq = nil
+		e.stats.running.Add(-1)
 	}
 	if j.drafter != nil {
 		j.drafter.close()
 		j.drafter = nil
 	}
 	j.err = err
-	close(j.events)
 	e.stats.finished.Add(1)
+	close(j.events) // the last, so that who has the answer reads counters that include it
 }
 
 // counters are what the collector reads while the loop runs.
