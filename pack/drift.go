@@ -17,7 +17,7 @@ const (
 	driftTokens = 16384
 
 	// driftShare is the part of a correction that is made. All of it is best on
-	// the calibration text and nowhere else (docs/BENCHMARKS.md).
+	// the calibration text and nowhere else (docs/EXPERIMENTS.md).
 	driftShare = 0.5
 )
 

@@ -51,7 +51,7 @@ const embedBand = 512
 
 // tiedBits is how much finer a tied embedding is coded than the layers, in
 // bits: it is a seventh of a small model's weights and causes half of the
-// divergence at equal steps (docs/BENCHMARKS.md).
+// divergence at equal steps (docs/EXPERIMENTS.md).
 const tiedBits = 0.9
 
 // qkvBits is how much finer queries, keys and values are coded than the rest of
@@ -62,7 +62,7 @@ const qkvBits = 0.5
 // matrix behind it: |g|^foldPower; the norm keeps the rest. A column that meets
 // large activations so gets a finer step. All of it would be right if the
 // normalised activations were alike; in trained models large ones meet small
-// weights, and half was best on both models measured (docs/BENCHMARKS.md). With
+// weights, and half was best on both models measured (docs/EXPERIMENTS.md). With
 // calibration nothing is folded: column scales know better.
 const foldPower = 0.5
 

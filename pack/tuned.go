@@ -29,7 +29,7 @@ type Tuning struct {
 }
 
 // What tuning does was chosen with a model of the packer on 22 M weights at 2 and 3 bits
-// (docs/BENCHMARKS.md).
+// (docs/EXPERIMENTS.md).
 const (
 	tuneWindow = 256 // tokens that see one another
 	tuneBatch  = 8   // windows of a step

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The tables of docs/BENCHMARKS.md about low rank.
+# The tables about low rank of docs/BENCHMARKS.md and docs/EXPERIMENTS.md.
 #   scripts/lowrank.sh CHECKPOINT TEXT [CALIBRATION [TOKENS]]
 # Writes lowrank.png into the current folder. TOKENS of TEXT are predicted, 8,192 unless given; CALIBRATION is a text file or "default".
 set -eu

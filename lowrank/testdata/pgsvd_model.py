@@ -1,5 +1,5 @@
 # PGSVD of a whole LLaMA model by the formulas of the paper, in PyTorch, with a forward pass of its own: what `lamina lowrank` is compared with in
-# docs/BENCHMARKS.md.
+# docs/EXPERIMENTS.md.
 #   python pgsvd_model.py CHECKPOINT IDS.json cpu|cuda JOB...
 # IDS.json maps names to lists of token ids; "held" is the text to predict, its first 65,536 tokens in windows of 512. A JOB is
 # NAME:TOKENS:WINDOW:SHARE,...[:bos] and calibrates on the first TOKENS of NAME, in windows that begin with the begin-of-text token if asked.
