@@ -149,7 +149,7 @@ func (m *Matrix) Planes() *planes.Matrix { return m.planes }
 func (m *Matrix) ResidentBytes() int64 {
 	n := int64(len(m.row)+len(m.col)) * 4
 	if m.rans != nil {
-		n += int64(m.rans.Side().Classes()) * 8 * 256
+		n += int64(m.rans.Side().Classes()) * rans.ClassBytes
 	}
 	if m.transform != nil {
 		n += int64(m.layout.Cols) * 4

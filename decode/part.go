@@ -24,11 +24,12 @@ func (c *Coded) partStep(n int) int {
 
 // walk decodes one chunk part by part and multiplies each with all vectors.
 func (c *Coded) walk(dst []float32, a *activations, w *worker, band, block int) error {
+	zero := c.rans.WalkZero()
 	return c.rans.Walk(band*c.Blocks()+block, c.partStep(a.n), w.slab, func(p *rans.Part) {
 		for t := 0; t < a.n; t += tokenBlock {
 			n := min(tokenBlock, a.n-t)
 			c.multiplyPart(w.dots, a, p, t, n)
-			c.accumulate(dst, a, w.dots, c.zero, t, n, p.Panel, p.Row, p.Row+p.Rows)
+			c.accumulate(dst, a, w.dots, zero, t, n, p.Panel, p.Row, p.Row+p.Rows)
 		}
 	}, &w.scratch)
 }
@@ -38,6 +39,7 @@ func (c *Coded) walk(dst []float32, a *activations, w *worker, band, block int) 
 // when all are there.
 func (c *Coded) byPart(dst []float32, a *activations) {
 	m, ws, n, step := c.rans, c.ws, a.n, c.partStep(a.n)
+	zero := m.WalkZero()
 	sums := func(panel, row, rows int) []int32 {
 		return ws.dots[(panel*c.layout.Rows+row)*n:][:rows*n]
 	}
@@ -59,7 +61,7 @@ func (c *Coded) byPart(dst []float32, a *activations) {
 			return // the last band is short
 		}
 		for p := range c.panels() {
-			c.accumulate(dst, a, sums(p, lo, hi-lo), c.zero, 0, n, p, lo, hi)
+			c.accumulate(dst, a, sums(p, lo, hi-lo), zero, 0, n, p, lo, hi)
 		}
 	})
 }

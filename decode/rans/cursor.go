@@ -39,7 +39,7 @@ func (m *Matrix) Dots(i int, act []int8, sum []int32, dst [][]int32, s *Scratch)
 		c0, c1 := m.layout.Columns(p)
 		out := dst[p-c.p0][:padBlock(c.rows)]
 		s.args.dq = [tile.MaxGroups][Lanes]uint8{}
-		m.rows(c, p, c.rows, act[c0:c1], -zero*sum[p], out, nil, s)
+		m.rows(&m.vec, c, p, c.rows, act[c0:c1], -zero*sum[p], out, nil, s)
 	}
 	list, err := m.end(c, s)
 	if err != nil {
@@ -79,7 +79,7 @@ func (m *Matrix) Levels(i int, dst [][]uint8, add func(p, row, col int, delta in
 		c0, c1 := m.layout.Columns(p)
 		out := dst[p-c.p0][:padBlock(c.rows)*(c1-c0)]
 		s.args.dq = [tile.MaxGroups][Lanes]uint8{}
-		m.rows(c, p, c.rows, nil, 0, nil, out, s)
+		m.rows(&m.vec, c, p, c.rows, nil, 0, nil, out, s)
 	}
 	list, err := m.end(c, s)
 	if err != nil {

@@ -16,6 +16,10 @@ const Slack = rowBlock*Lanes + 2*Lanes
 // Output slices are padded to whole blocks.
 const rowBlock = 16
 
+// ClassBytes is the memory that the tables of a class take, at most: two of 1 KiB,
+// and twice 896 bytes in the layouts of the kernels of amd64.
+const ClassBytes = 15 << 8
+
 // padBlock rounds rows up to whole blocks.
 func padBlock(rows int) int { return (rows + rowBlock - 1) &^ (rowBlock - 1) }
 
@@ -31,6 +35,7 @@ type Matrix struct {
 	side   *Side
 	tables []slotTable // one per class and quantiser
 	vec    vectorTables
+	lifted vectorTables // for Walk; see lift.go
 	chunks []chunk
 	perm   []uint32 // coded column -> matrix column; nil is the identity
 }
@@ -62,6 +67,9 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 		m.tables[t].fill(s, t)
 	}
 	m.vec.fill(s)
+	up := *s
+	up.lift = s.symbolLift()
+	m.lifted.fill(&up)
 	m.perm = s.permutation(l)
 	m.chunks = make([]chunk, m.Chunks())
 	for i, blocks := 0, m.Blocks(); i < len(m.chunks); i++ {

@@ -35,25 +35,26 @@ func rowsScalarAVX2(a *kernelArgs)
 //go:noescape
 func rowsDQAVX2(a *kernelArgs)
 
-// rows decodes n rows of panel p of chunk c with the active tier.
-func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
+// rows decodes n rows of panel p of chunk c with the active tier and the given
+// tables, m.vec or m.lifted.
+func (m *Matrix) rows(v *vectorTables, c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
 	switch tier := cpu.Active(); {
 	case tier == cpu.AVX512 && m.side.Mode == Scalar:
 		kernel := rowsScalarAVX512
-		if m.vec.even {
+		if v.even {
 			kernel = rowsScalarEvenAVX512
 		}
-		m.vector(kernel, m.vec.avx512, strideScalar512, c, p, n, act, bias, dots, levels, s)
+		m.vector(kernel, v.avx512, strideScalar512, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX512:
 		kernel := rowsDQAVX512
-		if m.vec.even {
+		if v.even {
 			kernel = rowsDQEvenAVX512
 		}
-		m.vector(kernel, m.vec.avx512, strideDQ512, c, p, n, act, bias, dots, levels, s)
+		m.vector(kernel, v.avx512, strideDQ512, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX2 && m.side.Mode == Scalar:
-		m.vector(rowsScalarAVX2, m.vec.avx2, strideScalar256, c, p, n, act, bias, dots, levels, s)
+		m.vector(rowsScalarAVX2, v.avx2, strideScalar256, c, p, n, act, bias, dots, levels, s)
 	case tier == cpu.AVX2:
-		m.vector(rowsDQAVX2, m.vec.avx2, strideDQ256, c, p, n, act, bias, dots, levels, s)
+		m.vector(rowsDQAVX2, v.avx2, strideDQ256, c, p, n, act, bias, dots, levels, s)
 	default:
 		m.rowsGeneric(c, p, n, act, bias, dots, levels, s)
 	}

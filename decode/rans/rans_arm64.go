@@ -17,16 +17,17 @@ func rowsScalarNEON(a *kernelArgs)
 //go:noescape
 func rowsDQNEON(a *kernelArgs)
 
-// rows decodes n rows of panel p of chunk c with the active tier.
-func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
+// rows decodes n rows of panel p of chunk c with the active tier and the given
+// tables, m.vec or m.lifted.
+func (m *Matrix) rows(v *vectorTables, c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
 	s.args.hasDot = cpu.HasDot()
 	switch {
 	case cpu.Active() != cpu.NEON:
 		m.rowsGeneric(c, p, n, act, bias, dots, levels, s)
 	case m.side.Mode == Scalar:
-		m.vector(rowsScalarNEON, m.vec.neon, strideScalar, c, p, n, act, bias, dots, levels, s)
+		m.vector(rowsScalarNEON, v.neon, strideScalar, c, p, n, act, bias, dots, levels, s)
 	default:
-		m.vector(rowsDQNEON, m.vec.neon, strideDQ, c, p, n, act, bias, dots, levels, s)
+		m.vector(rowsDQNEON, v.neon, strideDQ, c, p, n, act, bias, dots, levels, s)
 	}
 }
 

@@ -28,9 +28,9 @@ func (t *slotTable) fill(s *Side, i int) {
 // level if there are no raw planes to come.
 func (s *Side) level(sym uint8, i int) uint8 {
 	if s.Mode == DQ && s.Planes == 0 {
-		return recon(sym, uint8(i%2), 0)
+		return recon(sym, uint8(i%2), 0) + s.lift
 	}
-	return sym
+	return sym + s.lift
 }
 
 // rowsGeneric decodes n rows of panel p of chunk c, from the cursor in s.

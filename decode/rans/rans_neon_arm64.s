@@ -32,7 +32,7 @@
 #define CMEQ0(d, n)    WORD $(0x4E209800 | (n)<<5 | (d))
 #define CMTST(d, n, m) WORD $(0x4E208C00 | (m)<<16 | (n)<<5 | (d))
 #define CNTD(d, n)     WORD $(0x0E205800 | (n)<<5 | (d))           // 8 lanes
-#define MOVI(d, v)     WORD $(0x4F00E400 | (v)>>5<<16 | ((v)&31)<<5 | (d))
+#define MOVI(d, v)     WORD $(0x4F00E400 | ((v)>>5)<<16 | ((v)&31)<<5 | (d))
 #define FMOVX(x, d)    WORD $(0x9E660000 | (d)<<5 | (x))           // the low 64 bits
 // 8-bit to 16-bit lanes: low and high halves.
 #define UMULL(d, n, m)  WORD $(0x2E20C000 | (m)<<16 | (n)<<5 | (d))

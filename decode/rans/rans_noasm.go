@@ -9,6 +9,6 @@ type vectorTables struct{}
 func (*vectorTables) fill(*Side) {}
 
 // rows decodes n rows of panel p of chunk c.
-func (m *Matrix) rows(c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
+func (m *Matrix) rows(_ *vectorTables, c *chunk, p, n int, act []int8, bias int32, dots []int32, levels []uint8, s *Scratch) {
 	m.rowsGeneric(c, p, n, act, bias, dots, levels, s)
 }

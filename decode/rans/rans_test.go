@@ -221,7 +221,7 @@ func (s *sample) checkWalk(t *testing.T) {
 				c0, c1 := l.Columns(p.Panel)
 				got := make([]int32, p.Rows*(c1-c0))
 				for k, v := range p.Levels {
-					got[k] = int32(v) - s.m.Zero()
+					got[k] = int32(v) - s.m.WalkZero()
 				}
 				for _, o := range p.Rest {
 					at := o.Row*(c1-c0) + o.Col
@@ -326,7 +326,7 @@ func TestTiersAgree(t *testing.T) {
 				}
 				a, b := make([]uint8, 112*256), make([]uint8, 112*256)
 				s.define(n, a, &want)
-				s.m.rows(&s.m.chunks[0], 0, n, nil, 0, nil, b, &got)
+				s.m.rows(&s.m.vec, &s.m.chunks[0], 0, n, nil, 0, nil, b, &got)
 				if want.args.cursor != got.args.cursor {
 					t.Fatalf("mode %v: states or positions differ after %d rows", mode, n)
 				}

@@ -115,6 +115,8 @@ type Side struct {
 	// RowClass[i] + GroupClass[g] is the class of row i in lane group g. Nil is all zero.
 	RowClass   []uint8
 	GroupClass []uint8
+
+	lift uint8 // added to what the decoder's tables hold for a symbol
 }
 
 // quantisers returns the number of tables that a class has.

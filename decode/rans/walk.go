@@ -7,8 +7,8 @@ type Part struct {
 	Panel  int
 	Row    int // first row, of the matrix
 	Rows   int
-	Levels []uint8 // row after row, each as wide as the panel; with outliers as far as they stay at most 127
-	// Rest are the outliers that do not: what must be added to level - Zero. Their
+	Levels []uint8 // row after row, each as wide as the panel, above WalkZero; with outliers as far as they stay within 0 to 127
+	// Rest are the outliers that do not: what must be added to level - WalkZero. Their
 	// rows count from Row, their columns from the panel's first. Sorted by row.
 	Rest []Outlier
 }
@@ -31,6 +31,7 @@ func (m *Matrix) Walk(i, step int, buf []uint8, visit func(*Part), s *Scratch) e
 		return err
 	}
 	rows := *c // those of a part
+	tables, _ := m.walkTables()
 	list := sparseList{data: c.data[c.sparse:]}
 	for p := c.p0; p < c.p1; p++ {
 		c0, c1 := m.layout.Columns(p)
@@ -44,7 +45,7 @@ func (m *Matrix) Walk(i, step int, buf []uint8, visit func(*Part), s *Scratch) e
 			n := min(step, c.rows-low)
 			rows.r0 = c.r0 + low
 			levels := buf[:padBlock(n)*width]
-			m.rows(&rows, p, n, nil, 0, nil, levels, s)
+			m.rows(tables, &rows, p, n, nil, 0, nil, levels, s)
 			levels = levels[:n*width]
 			s.rest = s.rest[:0]
 			first := uint32(low * width)
