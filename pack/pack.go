@@ -2,9 +2,11 @@
 // matrix, finds the one quantiser step that meets the asked size, chooses
 // levels by rate and distortion, codes them and writes the container.
 //
-// It works matrix by matrix and band by band: memory is bounded by a band of
-// the widest matrix and a sample of each, never by the model. Nothing appears
-// under the final name until the file is whole.
+// It works matrix by matrix and band by band: without calibration memory is
+// bounded by a band of the widest matrix and a sample of each, never by the
+// model. Calibration adds a layer, the head and statistics in float32, of which
+// Options.Statistics bounds what is held at a time; tuning holds
+// the model, factoring all factors. Nothing appears under the final name until the file is whole.
 package pack
 
 import (

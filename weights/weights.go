@@ -46,8 +46,8 @@ const (
 	SectionConfig       = "config"        // config.json of the model, Hugging Face keys
 	SectionTokenizer    = "tokenizer"     // tokenizer, in the form that its reader expects
 	SectionChatTemplate = "chat_template" // Jinja source
-	SectionGeneration   = "generation"    // generation_config.json
-	SectionProvenance   = "provenance"    // JSON: source, hashes, calibration, quality figures
+	SectionGeneration   = "generation"    // sampling defaults, JSON
+	SectionProvenance   = "provenance"    // JSON: source, hashes, how it was made
 )
 
 // Span is a run of bytes in the file with its checksum.

@@ -1,6 +1,7 @@
 // Package builtin carries the model that the program answers with when it is
 // given none: storyteller-22m, a small LLaMA trained on public-domain prose,
-// packed by "lamina pack --bits 3 --calibrate default". scripts/builtin.sh makes the file again.
+// packed to 3 bits a weight, calibrated and tuned on text that it wrote itself.
+// scripts/builtin.sh makes the file again.
 package builtin
 
 import (
