@@ -22,7 +22,7 @@
 // aps.go, scaling.go, picheader.go, slice.go), slice data (ctu.go, partition.go, cu.go, tu.go, residual.go,
 // residual_ts.go and scan.go on top of cabac.go), reconstruction (recon.go, intra_*.go, ibc.go, quant.go, transform.go,
 // lfnst.go, lmcs.go), in-loop filters (deblock*.go, sao.go, alf*.go) and output (picture.go, frame.go, hash.go), with
-// decoder.go above them. The encoder is encoder.go over enc_slice.go, enc_partition.go, enc_mode.go, enc_alike.go, enc_transform.go, the
+// decoder.go above them, and segment.go, which cuts streams; tables are in *_tables.go, errors in errors.go. The encoder is encoder.go over enc_slice.go, enc_partition.go, enc_mode.go, enc_alike.go, enc_transform.go, the
 // search in enc_trellis.go and enc_rate.go, and the syntax in enc_headers.go, enc_residual.go, enc_cabac.go and bitwriter.go;
 // it reconstructs with the decoder's functions. Clause numbers in comments refer to H.266 (04/2022).
 package vvc

@@ -7,8 +7,9 @@
 // caller only waits for those that joined. On a machine whose cores are busy elsewhere the
 // caller simply does more of the work itself.
 //
-// Between loops followers spin for some microseconds, less each time that was in
-// vain, and then sleep until they are woken.
+// Between loops followers look for some microseconds whether there is one, less
+// each time that was in vain, letting other threads have the processor by the
+// operating system's means, and then sleep until they are woken.
 //
 // The pool sets no policy: it has no queue, no priorities and no contexts.
 //
