@@ -70,6 +70,14 @@ func (c *Coded) byBand(dst []float32, a *activations) {
 	})
 }
 
+// checked has chunk i checked, if that is wanted.
+func (c *Coded) checked(i int) error {
+	if c.check == nil {
+		return nil
+	}
+	return c.check(i)
+}
+
 // single multiplies one chunk with the only vector of a as it is decoded.
 func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int) error {
 	m := c.rans
@@ -80,7 +88,11 @@ func (c *Coded) single(dst []float32, a *activations, w *worker, band, block int
 	for p := range p1 - p0 {
 		w.out = append(w.out, w.dots[p*room:(p+1)*room])
 	}
-	if err := m.Dots(band*m.Blocks()+block, a.q, a.sum, w.out, &w.scratch); err != nil {
+	i := band*m.Blocks() + block
+	if err := c.checked(i); err != nil {
+		return err
+	}
+	if err := m.Dots(i, a.q, a.sum, w.out, &w.scratch); err != nil {
 		return err
 	}
 	for p := p0; p < p1; p++ {
@@ -118,7 +130,11 @@ func (c *Coded) byChunk(dst []float32, a *activations) {
 			// Only the last band can need padding, so bands do not overlap here.
 			w.out = append(w.out, ws.dots[p*stride+r0:][:padRows(r1-r0)])
 		}
-		if err := m.Dots(i, a.q, a.sum, w.out, &w.scratch); err != nil {
+		err := c.checked(i)
+		if err == nil {
+			err = m.Dots(i, a.q, a.sum, w.out, &w.scratch)
+		}
+		if err != nil {
 			ws.fail(worker, err)
 		}
 	})
@@ -167,6 +183,9 @@ func (c *Coded) byRound(dst []float32, a *activations) {
 
 // decode fills w's slab with the levels of chunk i.
 func (c *Coded) decode(w *worker, i int) error {
+	if err := c.checked(i); err != nil {
+		return err
+	}
 	m := c.Matrix
 	r0, r1 := m.Band(i / m.Blocks())
 	p0, p1 := m.Block(i % m.Blocks())

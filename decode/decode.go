@@ -73,6 +73,8 @@ type Matrix struct {
 
 	transform *Transform // of the input vectors; nil is none
 
+	check func(chunk int) error // before a chunk is decoded; nil is none
+
 	start []int // first column of each panel; one more at the end
 
 	low     []int32 // first row of each row block; one more at the end
@@ -135,6 +137,12 @@ func (m *Matrix) scales(row, col *rans.Scales, corrupt error) error {
 	}
 	return nil
 }
+
+// CheckChunks has check called for every chunk right before it is decoded, by the
+// worker that decodes it and finds it in its cache then. Calls are concurrent for
+// different chunks. What check returns is what the product returns. A nil check is
+// none, as after NewMatrix.
+func (m *Matrix) CheckChunks(check func(chunk int) error) { m.check = check }
 
 // Dims returns rows and columns.
 func (m *Matrix) Dims() (rows, cols int) { return m.layout.Rows, m.layout.Cols }

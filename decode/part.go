@@ -25,13 +25,21 @@ func (c *Coded) partStep(n int) int {
 // walk decodes one chunk part by part and multiplies each with all vectors.
 func (c *Coded) walk(dst []float32, a *activations, w *worker, band, block int) error {
 	zero := c.rans.WalkZero()
-	return c.rans.Walk(band*c.Blocks()+block, c.partStep(a.n), w.slab, func(p *rans.Part) {
+	return c.walkChunk(band*c.Blocks()+block, c.partStep(a.n), w, func(p *rans.Part) {
 		for t := 0; t < a.n; t += tokenBlock {
 			n := min(tokenBlock, a.n-t)
 			c.multiplyPart(w.dots, a, p, t, n)
 			c.accumulate(dst, a, w.dots, zero, t, n, p.Panel, p.Row, p.Row+p.Rows)
 		}
-	}, &w.scratch)
+	})
+}
+
+// walkChunk has chunk i checked and walks it in w's memory.
+func (c *Coded) walkChunk(i, step int, w *worker, visit func(*rans.Part)) error {
+	if err := c.checked(i); err != nil {
+		return err
+	}
+	return c.rans.Walk(i, step, w.slab, visit, &w.scratch)
 }
 
 // byPart shares out the chunks of few bands. Whoever decodes a part multiplies
@@ -45,9 +53,9 @@ func (c *Coded) byPart(dst []float32, a *activations) {
 	}
 	ws.pool.For(m.Chunks(), func(worker, i int) {
 		w := &ws.worker[worker]
-		if err := m.Walk(i, step, w.slab, func(p *rans.Part) {
+		if err := c.walkChunk(i, step, w, func(p *rans.Part) {
 			c.multiplyPart(sums(p.Panel, p.Row, p.Rows), a, p, 0, n)
-		}, &w.scratch); err != nil {
+		}); err != nil {
 			ws.fail(worker, err)
 		}
 	})

@@ -228,6 +228,14 @@ func (m *Model) Check(unit int, coded []byte, from, to int64) error {
 	return m.explain(err)
 }
 
+// CheckSpan is Check for data, the bytes of one span of a tensor.
+func (m *Model) CheckSpan(tensor string, s weights.Span, data []byte) error {
+	start := time.Now()
+	err := m.file.CheckSpan(tensor, s, data)
+	m.nanos.Add(int64(time.Since(start)))
+	return m.explain(err)
+}
+
 // ReadSpan reads one span of a tensor into dst, of at least s.Len bytes, and
 // checks it: for parts that are wanted without their unit. It goes through the
 // page cache.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // failing is a temporary file on a disk that fills up after room bytes, or
@@ -85,9 +87,9 @@ func seal(data []byte) []byte {
 	}
 	off, n := le.Uint64(data[24:]), uint64(le.Uint32(data[32:]))
 	if off <= uint64(len(data)) && n <= uint64(len(data))-off {
-		le.PutUint32(data[36:], checksum(data[off:off+n]))
+		le.PutUint32(data[36:], crc32c.Checksum(data[off:off+n]))
 	}
-	le.PutUint32(data[60:], checksum(data[:60]))
+	le.PutUint32(data[60:], crc32c.Checksum(data[:60]))
 	return data
 }
 

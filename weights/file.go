@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // File is an open .lamina file. All methods are safe for concurrent use.
@@ -71,7 +73,7 @@ func OpenReaderAt(r io.ReaderAt, size int64, name string) (*File, error) {
 	if err := readFull(r, dir, f.head.dirOff); err != nil {
 		return fail(f.head.dirOff, err, hint(err))
 	}
-	if got := checksum(dir); got != f.head.dirCRC {
+	if got := crc32c.Checksum(dir); got != f.head.dirCRC {
 		return fail(f.head.dirOff, mismatch(f.head.dirCRC, got), hint(ErrChecksum))
 	}
 	if f.dir, err = parseDirectory(dir, f.head.dirOff); err != nil {
@@ -128,7 +130,7 @@ func (f *File) readSpan(dst []byte, s Span, owner string) error {
 	if err := readFull(f.r, dst[:s.Len], s.Off); err != nil {
 		return f.failure("read", owner, s.Off, err)
 	}
-	if got := checksum(dst[:s.Len]); got != s.CRC {
+	if got := crc32c.Checksum(dst[:s.Len]); got != s.CRC {
 		return f.failure("read", owner, s.Off, mismatch(s.CRC, got))
 	}
 	return nil
@@ -202,7 +204,7 @@ func (f *File) CheckPart(i int, base int64, part []byte, from, to int64) error {
 			if !zero(part[begin-first : s.Off-first]) {
 				return f.failure("read", t.Name, begin, errPadding)
 			}
-			if got := checksum(part[s.Off-first : s.End()-first]); got != s.CRC {
+			if got := crc32c.Checksum(part[s.Off-first : s.End()-first]); got != s.CRC {
 				return f.failure("read", t.Name, s.Off, mismatch(s.CRC, got))
 			}
 		}
@@ -220,6 +222,15 @@ func (f *File) UnitSpans(dst [][]byte, t *Tensor, unit []byte) [][]byte {
 		dst = append(dst, unit[s.Off-base:s.End()-base:s.End()-base])
 	}
 	return dst
+}
+
+// CheckSpan compares data, which was read from span s of a tensor, with its
+// checksum.
+func (f *File) CheckSpan(tensor string, s Span, data []byte) error {
+	if got := crc32c.Checksum(data); got != s.CRC {
+		return f.failure("read", tensor, s.Off, mismatch(s.CRC, got))
+	}
+	return nil
 }
 
 // Changed reports whether the file at the path is no longer the one that was

@@ -3,6 +3,8 @@ package weights
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // magic opens every file. A first byte above 127 and a line feed at the end
@@ -41,7 +43,7 @@ func (h header) encode() []byte {
 	le.PutUint64(p[24:], uint64(h.dirOff))
 	le.PutUint32(p[32:], uint32(h.dirLen))
 	le.PutUint32(p[36:], h.dirCRC)
-	le.PutUint32(p[60:], checksum(p[:60]))
+	le.PutUint32(p[60:], crc32c.Checksum(p[:60]))
 	return p
 }
 
@@ -58,7 +60,7 @@ func decodeHeader(p []byte, size int64) (header, error) {
 	if v := le.Uint32(p[8:]); v != Version {
 		return header{}, fmt.Errorf("%w: %d (this program reads %d)", ErrVersion, v, Version)
 	}
-	if want, got := le.Uint32(p[60:]), checksum(p[:60]); want != got {
+	if want, got := le.Uint32(p[60:]), crc32c.Checksum(p[:60]); want != got {
 		return header{}, fmt.Errorf("header: %w: stored %08x, computed %08x", ErrChecksum, want, got)
 	}
 	fileLen, dirOff, dirLen := le.Uint64(p[16:]), le.Uint64(p[24:]), le.Uint32(p[32:])

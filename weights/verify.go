@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/crc32"
+
 	"slices"
+
+	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // verifyChunk is the read size and the memory of Verify.
@@ -21,7 +23,7 @@ func (f *File) Verify(ctx context.Context, progress func(done, total int64)) err
 		owner string
 	}
 	regions := []region{
-		{Span{0, headerSize, checksum(f.head.encode())}, "header"},
+		{Span{0, headerSize, crc32c.Checksum(f.head.encode())}, "header"},
 		{Span{f.head.dirOff, int(f.head.dirLen), f.head.dirCRC}, "directory"},
 	}
 	for _, s := range f.dir.sections {
@@ -75,7 +77,7 @@ func (f *File) Verify(ctx context.Context, progress func(done, total int64)) err
 		}
 		var crc uint32
 		err := each(r.owner, r.Off, r.End(), func(p []byte) error {
-			crc = crc32.Update(crc, castagnoli, p)
+			crc = crc32c.Update(crc, p)
 			return nil
 		})
 		if err != nil {

@@ -20,8 +20,6 @@
 // be modified. A [Writer] belongs to one goroutine.
 package weights
 
-import "hash/crc32"
-
 // Limits and alignments of format version 1.
 const (
 	// Version is the format version that Writer writes.
@@ -103,11 +101,6 @@ type Section struct {
 	Name string
 	Span Span
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// checksum returns the CRC-32C of p.
-func checksum(p []byte) uint32 { return crc32.Checksum(p, castagnoli) }
 
 // align rounds n up to a multiple of a, a power of two.
 func align(n, a int64) int64 { return (n + a - 1) &^ (a - 1) }

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // Writer writes one .lamina file. Bytes go to a temporary file beside the
@@ -160,7 +162,7 @@ func (w *Writer) Commit() error {
 		w.fail("", fmt.Errorf("directory of %d bytes, at most %d fit: write fewer, longer spans", len(dir), MaxDirectory))
 		return w.giveUp()
 	}
-	h := header{dirOff: w.pos, dirLen: int64(len(dir)), dirCRC: checksum(dir)}
+	h := header{dirOff: w.pos, dirLen: int64(len(dir)), dirCRC: crc32c.Checksum(dir)}
 	w.write(dir, "directory")
 	h.fileLen = w.pos
 	if w.err == nil {
@@ -258,7 +260,7 @@ func (w *Writer) span(data []byte, owner string) (Span, bool) {
 		w.fail(owner, fmt.Errorf("span of %d bytes, at most %d fit", len(data), MaxSpan))
 	}
 	w.pad(SpanAlign)
-	s := Span{Off: w.pos, Len: len(data), CRC: checksum(data)}
+	s := Span{Off: w.pos, Len: len(data), CRC: crc32c.Checksum(data)}
 	w.write(data, owner)
 	return s, w.err == nil
 }

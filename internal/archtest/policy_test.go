@@ -21,13 +21,14 @@ const ours = `
 	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
-	internal/cpu < internal/kern, internal/cpu/cputest;
+	internal/cpu < internal/kern, internal/cpu/cputest, internal/crc32c, runtime/arena;
 	internal/kern < lowrank;
 	internal/cpu, internal/tile < decode/rans;
 	internal/tile, decode/rans, decode/vvc < decode/planes;
 	internal/kern, internal/tile, decode/rans, decode/planes < decode;
 
 	# What stores: files, names, checksums.
+	internal/crc32c < weights;
 	weights < loader, weights/weightstest;
 
 	# What knows time and memory. It owns the interfaces to both sides.

@@ -44,6 +44,8 @@ var (
 	active atomic.Uint32
 	hasDot = cpuid.CPU.Supports(cpuid.ASIMDDP)
 	hasBF  = cpuid.CPU.Supports(cpuid.AVX512BF16)
+	evicts = cpuid.CPU.VM() && (cpuid.CPU.Supports(cpuid.AVX512F) || cpuid.CPU.Supports(cpuid.CLZERO))
+	hasMul = cpuid.CPU.Supports(cpuid.VPCLMULQDQ, cpuid.SSE42)
 )
 
 func init() { active.Store(uint32(capped(best, os.Getenv("LAMINA_CPU")))) }
@@ -105,3 +107,12 @@ func capped(t Tier, name string) Tier {
 	}
 	return t
 }
+
+// HasCarryless reports whether the AVX-512 tier may multiply without carries
+// (VPCLMULQDQ) and compute checksums (SSE4.2).
+func HasCarryless() bool { return hasMul && Active() == AVX512 }
+
+// HasEviction reports whether the program runs in a virtual machine whose
+// processor has CLFLUSHOPT: every one with AVX-512 has, and AMD's since Zen, which
+// CLZERO tells.
+func HasEviction() bool { return evicts && (Active() == AVX2 || Active() == AVX512) }

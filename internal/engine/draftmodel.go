@@ -82,7 +82,7 @@ func (m *Model) openSecond(ctx context.Context, d *draft, o Options, pool *sched
 	s := &Model{name: d.file.Name(), cfg: d.cfg, file: d.file, plan: d.plan, context: d.context, batch: d.batch, ledger: m.ledger}
 	m.second = s
 	m.onClose(func() error { return s.Close() })
-	b := &binder{units: d.units, ws: ws, meter: &s.meter}
+	b := newBinder(d, d.file, ws, &s.meter)
 	var err error
 	s.store, err = residency.Open(ctx, residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: d.file, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
@@ -91,7 +91,7 @@ func (m *Model) openSecond(ctx context.Context, d *draft, o Options, pool *sched
 		return err
 	}
 	s.onClose(s.store.Close)
-	w, err := s.weights(ctx, d, d.file, ws)
+	w, err := s.weights(ctx, d, d.file, ws, o.Logger)
 	if err != nil {
 		return err
 	}

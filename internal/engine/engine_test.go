@@ -142,15 +142,16 @@ func testRegimes(t *testing.T, format engine.KV) {
 	seen := ""
 	for _, c := range []struct {
 		ram     func(p plan.Plan) int64
+		coded   bool
 		threads int
 	}{
-		{func(plan.Plan) int64 { return 8 << 30 }, 2},
-		{func(plan.Plan) int64 { return 8 << 30 }, 1},
-		{func(p plan.Plan) int64 { return p.ResidentBudget }, 2},
-		{func(p plan.Plan) int64 { return p.MinBudget }, 2},
-		{func(p plan.Plan) int64 { return p.MinBudget }, 1},
+		{func(plan.Plan) int64 { return 8 << 30 }, false, 2},
+		{func(plan.Plan) int64 { return 8 << 30 }, false, 1},
+		{func(plan.Plan) int64 { return 8 << 30 }, true, 2},
+		{func(p plan.Plan) int64 { return p.MinBudget }, false, 2},
+		{func(p plan.Plan) int64 { return p.MinBudget }, false, 1},
 	} {
-		o := engine.Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: format}
+		o := engine.Options{Context: 256, Parallel: 1, BatchTokens: 32, Threads: c.threads, KV: format, Coded: c.coded}
 		m := openWithin(t, o, c.ram)
 		if got := m.KVFormat().String(); got != string(format) {
 			t.Fatalf("the cache is %s, want %s", got, format)

@@ -56,16 +56,46 @@ func layout(config []byte) ([]loader.Need, error) {
 // and where its chunks lie within the unit.
 type part struct {
 	*decode.Matrix
-	spans  []weights.Span // chunks, with offsets relative to the unit
+	tensor string
+	spans  []weights.Span // chunks
+	base   int64          // of the unit in the file
 	chunks [][]byte
+
+	file    *loader.Model // checks chunks late; nil if attach gets what was checked
+	checked []bool        // chunks, since attach
 }
 
 // attach points the matrix at its chunks inside the unit's bytes.
 func (p *part) attach(coded []byte) error {
+	clear(p.checked)
 	for i, s := range p.spans {
-		p.chunks[i] = coded[s.Off : s.Off+int64(s.Len)]
+		p.chunks[i] = coded[s.Off-p.base : s.End()-p.base]
 	}
-	return p.Attach(p.chunks)
+	err := p.Attach(p.chunks)
+	if err != nil && p.file != nil { // most likely they are not the bytes that were written
+		for i := range p.chunks {
+			if bad := p.check(i); bad != nil {
+				return bad
+			}
+		}
+	}
+	return err
+}
+
+// checkLate has the chunks checked when a product first comes upon them.
+func (p *part) checkLate(f *loader.Model) {
+	p.file, p.checked = f, make([]bool, len(p.chunks))
+	p.CheckChunks(p.check)
+}
+
+// check checks chunk i unless that was done since attach.
+func (p *part) check(i int) error {
+	if p.checked[i] {
+		return nil
+	}
+	err := p.file.CheckSpan(p.tensor, p.spans[i], p.chunks[i])
+	p.checked[i] = err == nil
+	return err
 }
 
 // unit is what one residency unit holds: a matrix.
@@ -166,7 +196,7 @@ func (u *unit) readFactored(ctx context.Context, m *loader.Model, i int, t *weig
 		if len(spans) == 0 {
 			return fail(fmt.Errorf("%w: spans for %d matrices, want %d", rans.ErrCorrupt, k, len(shapes)))
 		}
-		p, err := readMatrix(ctx, m, i, decode.NewMatrix, spans, s[0], s[1])
+		p, err := readMatrix(ctx, m, i, t.Name, decode.NewMatrix, spans, s[0], s[1])
 		if err != nil {
 			return fail(fmt.Errorf("matrix %d: %w", k, err))
 		}
@@ -187,14 +217,14 @@ func readPart(ctx context.Context, m *loader.Model, u int, name string, rows, co
 	case t.Rows != rows || t.Cols != cols:
 		err = misfit(t, rows, cols)
 	case t.Codec == "rans1":
-		p, err = readMatrix(ctx, m, u, decode.NewMatrix, t.Spans, rows, cols)
+		p, err = readMatrix(ctx, m, u, name, decode.NewMatrix, t.Spans, rows, cols)
 	case t.Codec == planes.Codec:
-		p, err = readMatrix(ctx, m, u, decode.NewPlanes, t.Spans, rows, cols)
+		p, err = readMatrix(ctx, m, u, name, decode.NewPlanes, t.Spans, rows, cols)
 	case t.Codec == decode.TransformCodec && len(spans) > 1:
 		var description []byte
 		if description, err = readSpan(ctx, m, spans[0]); err == nil {
 			spans = spans[1:]
-			p, err = readMatrix(ctx, m, u, func(rows, cols int, side []byte) (*decode.Matrix, error) {
+			p, err = readMatrix(ctx, m, u, name, func(rows, cols int, side []byte) (*decode.Matrix, error) {
 				return decode.NewTransformed(rows, cols, description, side)
 			}, spans, rows, cols)
 		}
@@ -224,7 +254,7 @@ func readSpan(ctx context.Context, m *loader.Model, s weights.Span) ([]byte, err
 
 // readMatrix reads the side information of a matrix of unit u from the first of
 // spans; its chunks follow.
-func readMatrix(ctx context.Context, m *loader.Model, u int, open func(rows, cols int, side []byte) (*decode.Matrix, error), spans []weights.Span, rows, cols int) (part, error) {
+func readMatrix(ctx context.Context, m *loader.Model, u int, name string, open func(rows, cols int, side []byte) (*decode.Matrix, error), spans []weights.Span, rows, cols int) (part, error) {
 	side, err := readSpan(ctx, m, spans[0])
 	if err != nil {
 		return part{}, err
@@ -237,13 +267,7 @@ func readMatrix(ctx context.Context, m *loader.Model, u int, open func(rows, col
 	if got < want {
 		return part{}, fmt.Errorf("%d chunks, want %d", got, want)
 	}
-	p := part{Matrix: mat, chunks: make([][]byte, want)}
-	base := m.Units()[u].Off
-	for _, s := range spans[1 : 1+want] {
-		s.Off -= base
-		p.spans = append(p.spans, s)
-	}
-	return p, nil
+	return part{Matrix: mat, tensor: name, spans: spans[1 : 1+want], base: m.Units()[u].Off, chunks: make([][]byte, want)}, nil
 }
 
 // readVector reads a float32 tensor of n elements.

@@ -178,7 +178,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	pool := sched.New(o.Threads)
 	m.onClose(func() error { pool.Close(); return nil })
 	ws := decode.NewWorkspace(pool, d.size)
-	b := &binder{units: d.units, ws: ws, meter: &m.meter}
+	b := newBinder(d, f, ws, &m.meter)
 	m.store, err = residency.Open(ctx, residency.Options[*bound]{
 		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
 	})
@@ -186,7 +186,7 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 		return m, err
 	}
 	m.onClose(m.store.Close)
-	w, err := m.weights(ctx, d, f, ws)
+	w, err := m.weights(ctx, d, f, ws, o.Logger)
 	if err != nil {
 		return m, err
 	}
@@ -211,8 +211,8 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 }
 
 // weights makes the forward pass's view of the store.
-func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *decode.Workspace) (*storedWeights, error) {
-	w := &storedWeights{store: m.store, cfg: d.cfg, norm: d.norm, file: f}
+func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *decode.Workspace, log *slog.Logger) (*storedWeights, error) {
+	w := &storedWeights{store: m.store, log: log, cfg: d.cfg, norm: d.norm, file: f}
 	w.visit(d.layers)
 	e := embedUnit(d.cfg)
 	resident := d.embed || d.cfg.Tied && d.plan.Units[e].Placement != plan.Streamed

@@ -2,13 +2,16 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/loader"
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/runtime/plan"
 	"github.com/lamina-llm/lamina/runtime/residency"
 	"github.com/lamina-llm/lamina/weights"
 )
@@ -26,6 +29,18 @@ type binder struct {
 	units []unit
 	ws    *decode.Workspace
 	meter *meter
+}
+
+// newBinder makes the binder for the units of d, in f.
+func newBinder(d *draft, f *loader.Model, ws *decode.Workspace, m *meter) *binder {
+	for i, u := range d.plan.Units {
+		if u.Placement == plan.Streamed {
+			for k := range d.units[i].parts {
+				d.units[i].parts[k].checkLate(f)
+			}
+		}
+	}
+	return &binder{units: d.units, ws: ws, meter: m}
 }
 
 // Bind implements residency.Binder: products straight from the coded bytes.
@@ -84,6 +99,7 @@ func (u *unit) unpackedBytes() (n int64) {
 // storedWeights gives the forward pass its parameters from a residency store.
 type storedWeights struct {
 	store  *residency.Store[*bound]
+	log    *slog.Logger
 	cfg    llama.Config
 	layers []llama.Layer
 	ctx    context.Context // of the pass that runs
@@ -124,8 +140,18 @@ type visited struct {
 // Dims implements model.Linear.
 func (v *visited) Dims() (rows, cols int) { return v.rows, v.cols }
 
-// Apply implements model.Linear.
+// Apply implements model.Linear. What was damaged on its way from the disk is read
+// once more.
 func (v *visited) Apply(dst, x []float32, n int) error {
+	err := v.apply(dst, x, n)
+	if errors.Is(err, weights.ErrChecksum) {
+		v.w.log.Warn("weights were read wrong; they are read again", "error", err)
+		err = v.apply(dst, x, n)
+	}
+	return err
+}
+
+func (v *visited) apply(dst, x []float32, n int) error {
 	b, release, err := v.w.store.Acquire(v.w.ctx, v.unit)
 	if err != nil {
 		return err

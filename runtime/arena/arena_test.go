@@ -185,3 +185,26 @@ func TestRegion(t *testing.T) {
 	}
 	(*arena.Region)(nil).Close()
 }
+
+// TestEvict checks that what is taken out of the caches stays as it was, whatever
+// its place and length, up to the end of a mapping.
+func TestEvict(t *testing.T) {
+	l := budget.New(1 << 20)
+	s, err := arena.Alloc(l, budget.Coded, 2*arena.PageSize(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Free()
+	b := s.Bytes()
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	for _, r := range [][2]int{{0, 0}, {0, 1}, {1, 64}, {63, 65}, {100, len(b)}, {len(b) - 1, len(b)}, {0, len(b)}} {
+		arena.Evict(b[r[0]:r[1]])
+	}
+	for i := range b {
+		if b[i] != byte(i*7) {
+			t.Fatalf("byte %d is %d", i, b[i])
+		}
+	}
+}

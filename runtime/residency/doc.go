@@ -10,7 +10,7 @@
 // visitor moves it on:
 //
 //	empty    free memory; the read-ahead takes it for the next streamed unit
-//	reading  reads, then Check and Bind, run on it without any lock held
+//	reading  reads, then Bind, run on it without any lock held
 //	ready    the value waits to be acquired, in visiting order
 //	in use   acquired, until the last release; then empty again
 //

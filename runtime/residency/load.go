@@ -22,17 +22,20 @@ func (s *Store[T]) load(ctx context.Context) error {
 		return err
 	}
 	p := &s.o.Plan
-	if n := int64(p.Slots) * p.SlotBytes; len(s.order) > 0 {
-		region, err := s.region(n) // in huge pages, of which a read takes fewer pieces
-		if err != nil {
-			return err
-		}
+	n := int64(p.Slots) * p.SlotBytes
+	// Slots come first: what stays fills up their last huge page, and a read into
+	// huge pages, which has few pieces, is much faster than one into small ones.
+	region, err := s.region(n + s.footprint(plan.Pinned))
+	if err != nil {
+		return err
+	}
+	if len(s.order) > 0 {
 		if s.slots, err = region.Alloc(s.o.Ledger, budget.Slots, int(n-p.Slack), int(p.Slack)); err != nil {
 			return fmt.Errorf("residency: slots of %s: %w", budget.FormatSize(n), err)
 		}
 		s.window = newWindow(s.slots, p.Slack)
 	}
-	if err := s.loadPinned(ctx); err != nil {
+	if err := s.loadPinned(ctx, region); err != nil {
 		return err
 	}
 	s.stats.LoadTime = time.Since(start)
@@ -66,7 +69,7 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 		}
 		staging <- slab
 	}
-	region, err := s.reserve(plan.Unpacked)
+	region, err := s.region(s.footprint(plan.Unpacked))
 	if err != nil {
 		return err
 	}
@@ -94,11 +97,7 @@ func (s *Store[T]) loadUnpacked(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (s *Store[T]) loadPinned(ctx context.Context) error {
-	region, err := s.reserve(plan.Pinned)
-	if err != nil {
-		return err
-	}
+func (s *Store[T]) loadPinned(ctx context.Context, region *arena.Region) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(s.o.Workers, s.o.Depth))
 	for _, i := range s.placed(plan.Pinned) {
@@ -120,17 +119,16 @@ func (s *Store[T]) loadPinned(ctx context.Context) error {
 	return g.Wait()
 }
 
-// reserve makes the address space in which the units of one placement lie side
-// by side.
-func (s *Store[T]) reserve(place plan.Placement) (*arena.Region, error) {
-	var n int64
+// footprint is what the units of one placement occupy.
+func (s *Store[T]) footprint(place plan.Placement) (n int64) {
 	for _, i := range s.placed(place) {
 		n += s.o.Plan.Units[i].Resident
 	}
-	return s.region(n)
+	return n
 }
 
-// region makes address space for n bytes that lasts as long as its slabs.
+// region makes address space for n bytes side by side that lasts as long as its
+// slabs.
 func (s *Store[T]) region(n int64) (*arena.Region, error) {
 	region, err := arena.Reserve(n, s.o.HugePages)
 	if err != nil {

@@ -19,7 +19,9 @@ var (
 	ErrInUse = errors.New("units are still in use")
 )
 
-// Source delivers coded bytes. Calls may run at the same time.
+// Source delivers coded bytes. Calls may run at the same time. What stays in
+// memory is checked when it is loaded. What is streamed is not: whoever
+// multiplies with it looks at every byte anyway, and then has it in a cache.
 type Source interface {
 	// Read fills dst with the coded bytes of a unit from off on, a multiple of
 	// Options.Block, and returns soon after ctx ends. What lies between length
@@ -27,7 +29,8 @@ type Source interface {
 	Read(ctx context.Context, unit int, dst []byte, off int64) error
 	// Check verifies what the first to bytes of a unit, in coded, hold beyond
 	// the first from, for which it was called before. A unit for which it has
-	// returned nil up to its last byte is as it was written.
+	// returned nil up to its last byte is as it was written. It is called for units
+	// that are pinned or unpacked.
 	Check(unit int, coded []byte, from, to int64) error
 }
 

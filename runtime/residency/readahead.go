@@ -2,6 +2,8 @@ package residency
 
 import (
 	"context"
+
+	"github.com/lamina-llm/lamina/runtime/arena"
 )
 
 // read is the passage of one streamed unit through a slot.
@@ -14,13 +16,11 @@ type read[T any] struct {
 	ready bool
 	ended bool // finish was called
 
-	asked    int64  // bytes whose reading has begun
-	arrived  []bool // by block
-	flight   int    // blocks being read
-	got      int64  // bytes that have arrived
-	checked  int64  // bytes that are verified
-	checking bool   // somebody verifies or binds
-	err      error  // the first thing that went wrong
+	asked   int64 // bytes whose reading has begun
+	flight  int   // blocks being read
+	got     int64 // bytes that have arrived
+	binding bool
+	err     error // the first thing that went wrong
 
 	dropped bool               // nobody wants it any more
 	ctx     context.Context    // of its reads
@@ -28,13 +28,12 @@ type read[T any] struct {
 }
 
 // idle reports whether no goroutine works on r. Called with mu held.
-func (r *read[T]) idle() bool { return r.flight == 0 && !r.checking }
+func (r *read[T]) idle() bool { return r.flight == 0 && !r.binding }
 
 // block is a part of a unit.
 type block struct {
-	index int
-	off   int64
-	dst   []byte
+	off int64
+	dst []byte
 }
 
 // readAhead is what each of the store's goroutines does: it reads the next block
@@ -54,10 +53,10 @@ func (s *Store[T]) readAhead() {
 			continue
 		}
 		signal(s.kick) // there may be more for others
+		arena.Evict(b.dst)
 		err := s.read(r.ctx, r.unit, b)
 		s.mu.Lock()
 		s.arrive(r, b, err)
-		s.advance(r)
 		s.mu.Unlock()
 	}
 }
@@ -83,7 +82,6 @@ func (s *Store[T]) start() (*read[T], block) {
 		return nil, block{}
 	}
 	r := &read[T]{pos: s.next, unit: unit, coded: coded}
-	r.arrived = make([]bool, s.blocks(len(r.coded)))
 	r.ctx, r.cancel = context.WithCancel(s.run)
 	s.next = (s.next + 1) % len(s.order)
 	s.queue = append(s.queue, r)
@@ -104,39 +102,34 @@ func (s *Store[T]) blocks(n int) int { return int((int64(n) + s.o.Block - 1) / s
 func (s *Store[T]) block(coded []byte, i int) block {
 	off := int64(i) * s.o.Block
 	if end := off + s.o.Block; end < int64(len(coded)) {
-		return block{i, off, coded[off:end:end]}
+		return block{off, coded[off:end:end]}
 	}
-	return block{i, off, coded[off:]}
+	return block{off, coded[off:]}
 }
 
-// arrive takes note of a block that was read, or not. Called with mu held.
+// arrive takes note of a block that was read, or not, and binds the unit once all
+// are there. Called with mu held, which is let go meanwhile.
 func (s *Store[T]) arrive(r *read[T], b block, err error) {
 	r.flight--
 	r.fail(err)
 	if err == nil {
-		r.arrived[b.index] = true
 		r.got += int64(len(b.dst))
 		s.stats.BytesRead += uint64(len(b.dst))
 	}
-}
-
-// advance verifies what has arrived of r, while others go on reading, and binds
-// it once that is all. Called with mu held, which is let go meanwhile.
-func (s *Store[T]) advance(r *read[T]) {
-	for !r.checking && r.err == nil && !r.dropped {
-		to := s.prefix(r)
-		if to == r.checked {
-			break
-		}
-		r.checking = true
+	whole := r.got == int64(len(r.coded))
+	if whole && r.err == nil && !r.dropped {
+		r.binding = true
 		s.mu.Unlock()
-		value, err := s.verify(r, to)
+		value, err := s.o.Binder.Bind(r.unit, s.bindable(r.coded))
+		if err != nil {
+			err = s.errorf(r.unit, "binding", err)
+		}
 		s.mu.Lock()
-		r.checking = false
-		r.checked, r.value = to, value
+		r.binding = false
+		r.value = value
 		r.fail(err)
 	}
-	if !r.ended && r.idle() && (r.err != nil || r.dropped || r.checked == int64(len(r.coded))) {
+	if !r.ended && r.idle() && (r.err != nil || r.dropped || whole) {
 		s.finish(r)
 	}
 }
@@ -148,29 +141,6 @@ func (r *read[T]) fail(err error) {
 		r.err = err
 		r.cancel()
 	}
-}
-
-// prefix returns up to where r has arrived without a gap. Called with mu held.
-func (s *Store[T]) prefix(r *read[T]) int64 {
-	i := int(r.checked / s.o.Block) // at the end of the unit that is past the last block, or within it
-	for i < len(r.arrived) && r.arrived[i] {
-		i++
-	}
-	return max(r.checked, min(int64(i)*s.o.Block, int64(len(r.coded))))
-}
-
-// verify checks r up to byte to, and binds it if that is all of it.
-func (s *Store[T]) verify(r *read[T], to int64) (value T, err error) {
-	if err = s.o.Source.Check(r.unit, r.coded, r.checked, to); err != nil {
-		return value, s.errorf(r.unit, "reading", err)
-	}
-	if to < int64(len(r.coded)) {
-		return value, nil
-	}
-	if value, err = s.o.Binder.Bind(r.unit, s.bindable(r.coded)); err != nil {
-		err = s.errorf(r.unit, "binding", err)
-	}
-	return value, err
 }
 
 // finish moves the slot from reading to ready, or back to empty if the read has

@@ -232,49 +232,42 @@ func TestBusyDisk(t *testing.T) {
 	}
 }
 
-// A failure in the middle of a unit, or a byte that is wrong, costs that unit
-// and what was read behind it, and is told to who waits for it.
+// A failure in the middle of a unit costs that unit and what was read behind it,
+// and is told to who waits for it.
 func TestBlockFails(t *testing.T) {
-	for _, damaged := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			src := &source{delay: time.Millisecond, fail: map[int]int{}}
-			in := layers(6, 3)
-			in.Slots = 3
-			r := newDeepRig(t, in, src, 4, 1024)
-			time.Sleep(time.Second) // units 0 to 2 are ready
-			if damaged {
-				src.flip.Store(3 + 1)
-			} else {
-				src.mu.Lock()
-				src.fail[3] = 2
-				src.mu.Unlock()
+	synctest.Test(t, func(t *testing.T) {
+		src := &source{delay: time.Millisecond, fail: map[int]int{}}
+		in := layers(6, 3)
+		in.Slots = 3
+		r := newDeepRig(t, in, src, 4, 1024)
+		time.Sleep(time.Second) // units 0 to 2 are ready
+		src.mu.Lock()
+		src.fail[3] = 2
+		src.mu.Unlock()
+		if err := r.pass(t.Context(), 3, 10*time.Millisecond); err != nil {
+			t.Fatalf("units read before: %v", err)
+		}
+		// The visitor came to unit 3 after the failure: it is read again.
+		if before := r.store.Stats(); before.Errors != 1 {
+			t.Errorf("%+v, want one error", before)
+		}
+		if err := r.pass(t.Context(), 6, 0); err != nil {
+			t.Fatal(err)
+		}
+		src.mu.Lock()
+		src.fail[0] = 1
+		src.mu.Unlock()
+		var err error
+		for range 2 {
+			if err = r.pass(t.Context(), 6, 0); err != nil {
+				break
 			}
-			if err := r.pass(t.Context(), 3, 10*time.Millisecond); err != nil {
-				t.Fatalf("units read before: %v", err)
-			}
-			// The visitor came to unit 3 after the failure: it is read again.
-			before := r.store.Stats()
-			if before.Errors != 1 {
-				t.Errorf("%+v, want one error", before)
-			}
-			if err := r.pass(t.Context(), 6, 0); err != nil {
-				t.Fatal(err)
-			}
-			src.mu.Lock()
-			src.fail[0] = 1
-			src.mu.Unlock()
-			var err error
-			for range 2 {
-				if err = r.pass(t.Context(), 6, 0); err != nil {
-					break
-				}
-			}
-			if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "unit 0 (layer 0)") {
-				t.Errorf("the visitor was told %v", err)
-			}
-			r.close(t)
-		})
-	}
+		}
+		if !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "unit 0 (layer 0)") {
+			t.Errorf("the visitor was told %v", err)
+		}
+		r.close(t)
+	})
 }
 
 // Reads hide behind the computing of pinned units: with as much time between
@@ -352,6 +345,11 @@ func TestOpenFails(t *testing.T) {
 			r.bind.p = &r.p
 			if err := r.open(t.Context()); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), u.Name) {
 				t.Errorf("room %d: unreadable unit %d: %v", room, unit, err)
+			}
+			r.checkEmpty(t)
+			r.src.flip.Store(int64(unit) + 1)
+			if err := r.open(t.Context()); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), u.Name) {
+				t.Errorf("room %d: damaged unit %d: %v", room, unit, err)
 			}
 			r.checkEmpty(t)
 			r.bind.fail = map[int]bool{unit: true}
@@ -438,7 +436,6 @@ func TestSoak(t *testing.T) {
 					src.fail[rnd.IntN(8)]++
 					src.short[rnd.IntN(8)]++
 					src.mu.Unlock()
-					src.flip.Store(int64(rnd.IntN(16)))
 				case 1:
 					ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(400))*time.Microsecond)
 				case 2:
