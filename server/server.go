@@ -124,7 +124,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if closed {
 		return ln.Close()
 	}
-	if err := s.http.Serve(ln); err != nil {
+	if err := s.http.Serve(timed(ln, s.log)); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	return nil

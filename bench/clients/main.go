@@ -1,8 +1,12 @@
 // Command clients measures a server under concurrent clients: how many tokens a
-// second some streaming clients get together, in turns with a single one, and how
-// long /healthz and /metrics take meanwhile.
+// second some streaming clients get together, in turns with a single one, and
+// then, once more and not counted, how long /healthz and /metrics take meanwhile.
 //
 //	go run ./bench/clients -url http://127.0.0.1:8080 -clients 8 -tokens 48
+//
+// With -log, the file that has the log of the server at level debug, it also tells
+// how long these took on the server's side, from the first byte of the request that
+// was read to the last one of the answer that was written.
 //
 // With -prompt it measures instead how long clients that are being answered wait
 // while a long prompt is read, and how long that prompt takes to its first token.
@@ -30,12 +34,15 @@ func main() {
 	tokens := flag.Int("tokens", 48, "tokens of an answer")
 	rounds := flag.Int("rounds", 3, "turns; the median of their ratios counts")
 	prompt := flag.Int("prompt", 0, "tokens of a prompt that comes while the clients are answered; 0 is none")
+	log := flag.String("log", "", "the server's log at level debug, in JSON")
 	flag.Parse()
 	if *clients < 1 || *tokens < 2 || *rounds < 1 || *prompt < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	measure := run
+	measure := func(w io.Writer, url string, clients, tokens, rounds int) error {
+		return run(w, url, clients, tokens, rounds, *log)
+	}
 	if *prompt > 0 {
 		measure = func(w io.Writer, url string, clients, tokens, rounds int) error {
 			return stall(w, url, clients, tokens, rounds, *prompt)
@@ -47,7 +54,7 @@ func main() {
 	}
 }
 
-func run(w io.Writer, url string, clients, tokens, rounds int) error {
+func run(w io.Writer, url string, clients, tokens, rounds int, log string) error {
 	b := &bench{url: url, tokens: tokens, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}}
 	if _, err := b.speed(1); err != nil { // warms up
 		return err
@@ -58,9 +65,7 @@ func run(w io.Writer, url string, clients, tokens, rounds int) error {
 		if err != nil {
 			return err
 		}
-		stop := b.watch()
 		many, err := b.speed(clients)
-		stop()
 		if err != nil {
 			return err
 		}
@@ -68,14 +73,56 @@ func run(w io.Writer, url string, clients, tokens, rounds int) error {
 	}
 	fmt.Fprintf(w, "one client %.1f tokens/s, %d clients together %.1f, median ratio %.2f of %d\n",
 		median(ones), clients, median(manys), median(ratios), rounds)
-	for _, p := range []string{"/healthz", "/metrics"} {
-		d := b.took[p]
-		slices.Sort(d)
-		if len(d) > 0 {
-			fmt.Fprintf(w, "%s: %d times, median %v, 99 %% %v, worst %v\n", p, len(d), d[len(d)/2], d[len(d)*99/100], d[len(d)-1])
+	stop := b.watch()
+	for range rounds {
+		if _, err := b.speed(clients); err != nil {
+			stop()
+			return err
 		}
 	}
+	stop()
+	took := map[string][]time.Duration{}
+	if log != "" {
+		var err error
+		if took, err = answered(log); err != nil {
+			return err
+		}
+	}
+	for _, p := range []string{"/healthz", "/metrics"} {
+		show(w, p+", the client's time", b.took[p])
+		show(w, p+", the server's", took["GET "+p])
+	}
 	return nil
+}
+
+// show writes quantiles of d, if there are any.
+func show(w io.Writer, what string, d []time.Duration) {
+	if len(d) == 0 {
+		return
+	}
+	slices.Sort(d)
+	fmt.Fprintf(w, "%s: median %v, 90 %% %v, 99 %% %v, longest %v (%d)\n", what, d[len(d)/2], d[len(d)*9/10], d[len(d)*99/100], d[len(d)-1], len(d))
+}
+
+// answered reads how long answers took from a server's log, by request.
+func answered(path string) (map[string][]time.Duration, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	took := map[string][]time.Duration{}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var l struct {
+			Msg, Request string
+			Took         time.Duration
+		}
+		if json.Unmarshal(lines.Bytes(), &l) == nil && l.Msg == "answered" {
+			took[l.Request] = append(took[l.Request], l.Took)
+		}
+	}
+	return took, lines.Err()
 }
 
 // bench asks one server.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,13 +66,9 @@ func stall(w io.Writer, url string, clients, tokens, rounds, prompt int) error {
 			}
 		}
 	}
-	show := func(what string, d []time.Duration) {
-		slices.Sort(d)
-		fmt.Fprintf(w, "%s: median %v, 90 %% %v, longest %v (%d)\n", what, d[len(d)/2], d[len(d)*9/10], d[len(d)-1], len(d))
-	}
-	show("time between tokens before", before)
-	show(fmt.Sprintf("while a prompt of %d is read", prompt), during)
-	show("time to its first token", first)
+	show(w, "time between tokens before", before)
+	show(w, fmt.Sprintf("while a prompt of %d is read", prompt), during)
+	show(w, "time to its first token", first)
 	return nil
 }
 
