@@ -45,8 +45,8 @@ const ours = `
 	internal/kern, weights/gguf, weights/safetensors, model, model/llama, model/token < internal/source;
 	internal/tile, decode/rans < pack/quant;
 	NONE < pack/calib;
-	internal/kern, model, model/llama < pack/fisher;
 	internal/kern, model < pack/product;
+	internal/kern, model, model/llama, pack/product < pack/fisher;
 	internal/kern, model, model/llama, pack/fisher, pack/product < pack/tune;
 	internal/kern, model, model/kv, model/llama, pack/product < pack/selftext;
 	NONE < pack/affine;

@@ -12,9 +12,10 @@
 #define STSP(q, n)     WORD $(0xBC004400 | (n)<<5 | (q))
 #define LDD(q, n, off) WORD $(0xFD400000 | (off)/8<<10 | (n)<<5 | (q))
 #define LDDP(q, n)     WORD $(0xFC408400 | (n)<<5 | (q))
-// LD1R: the word at [Xn] in every lane; LDRP then adds 4 to Xn.
+// LD1R: the word at [Xn] in every lane; LDR1P then adds 4 to Xn, LDR1X adds Xm.
 #define LDR1(q, n)     WORD $(0x4D40C800 | (n)<<5 | (q))
 #define LDR1P(q, n)    WORD $(0x4DDFC800 | (n)<<5 | (q))
+#define LDR1X(q, n, m) WORD $(0x4DC0C800 | (m)<<16 | (n)<<5 | (q))
 
 // Four float32 lanes. FMLA: d += n*m, FMLS: d -= n*m, FCMGT: d = n > m.
 #define FADD(d, n, m)  WORD $(0x4E20D400 | (m)<<16 | (n)<<5 | (d))

@@ -3,8 +3,8 @@
 #include "textflag.h"
 
 // Products of a matrix in panels of 64 rows (panels.go). An element is 32 bits: a
-// float32, or two numbers in bfloat16. Every output is one chain of fused additions
-// in the order of the elements, in a lane of its own.
+// float32, or two numbers in bfloat16. Every output is summed in a lane of its own, in
+// the order of the elements, and then stored or added to what is there.
 //
 // The assembler does not know VDPBF16PS, so it is spelled out: DPBF16 adds to Z(8h+a)
 // the products of the pairs of Z(16+m) and Z(20+v).
@@ -60,12 +60,12 @@
 	DPBF16(0xB2, 0x4E, 0xD0) \
 	DPBF16(0xB2, 0x46, 0xD8)
 
-// LOADROW and STOREROW move 64 outputs, as far as there are rows.
-#define LOADROW(p, a, b, c, d) \
-	VMOVUPS.Z (p), K1, a    \
-	VMOVUPS.Z 64(p), K2, b  \
-	VMOVUPS.Z 128(p), K3, c \
-	VMOVUPS.Z 192(p), K4, d
+// ADDROW adds 64 outputs, as far as there are rows, and STOREROW stores them.
+#define ADDROW(p, a, b, c, d) \
+	VADDPS (p), a, K1, a    \
+	VADDPS 64(p), b, K2, b  \
+	VADDPS 128(p), c, K3, c \
+	VADDPS 192(p), d, K4, d
 
 #define STOREROW(p, a, b, c, d) \
 	VMOVUPS a, K1, (p)    \
@@ -114,23 +114,10 @@
 fours:                   \
 	SUBQ  $4, CX           \
 	JL    ones             \
-	MOVQ  DI, R13          \
-	TESTQ R14, R14         \
-	JZ    zeros4           \
-	LOADROW(R13, Z0, Z1, Z2, Z3) \
-	ADDQ  R12, R13         \
-	LOADROW(R13, Z4, Z5, Z6, Z7) \
-	ADDQ  R12, R13         \
-	LOADROW(R13, Z8, Z9, Z10, Z11) \
-	ADDQ  R12, R13         \
-	LOADROW(R13, Z12, Z13, Z14, Z15) \
-	JMP   begin4           \
-zeros4:                  \
 	CLEARROW(Z0, Z1, Z2, Z3) \
 	CLEARROW(Z4, Z5, Z6, Z7) \
 	CLEARROW(Z8, Z9, Z10, Z11) \
 	CLEARROW(Z12, Z13, Z14, Z15) \
-begin4:                  \
 	MOVQ  panel+8(FP), SI  \
 	MOVQ  DX, AX           \
 	MOVQ  R8, BX           \
@@ -144,6 +131,17 @@ steps4:                  \
 	ADDQ  R10, AX          \
 	DECQ  BX               \
 	JNZ   steps4           \
+	TESTQ R14, R14         \
+	JZ    store4           \
+	MOVQ  DI, R13          \
+	ADDROW(R13, Z0, Z1, Z2, Z3) \
+	ADDQ  R12, R13         \
+	ADDROW(R13, Z4, Z5, Z6, Z7) \
+	ADDQ  R12, R13         \
+	ADDROW(R13, Z8, Z9, Z10, Z11) \
+	ADDQ  R12, R13         \
+	ADDROW(R13, Z12, Z13, Z14, Z15) \
+store4:                  \
 	STOREROW(DI, Z0, Z1, Z2, Z3) \
 	ADDQ  R12, DI          \
 	STOREROW(DI, Z4, Z5, Z6, Z7) \
@@ -160,10 +158,6 @@ one:                     \
 	SUBQ  $1, CX           \
 	JL    done             \
 	CLEARROW(Z0, Z1, Z2, Z3) \
-	TESTQ R14, R14         \
-	JZ    begin1           \
-	LOADROW(DI, Z0, Z1, Z2, Z3) \
-begin1:                  \
 	MOVQ  panel+8(FP), SI  \
 	MOVQ  DX, AX           \
 	MOVQ  R8, BX           \
@@ -174,6 +168,10 @@ steps1:                  \
 	ADDQ  R10, AX          \
 	DECQ  BX               \
 	JNZ   steps1           \
+	TESTQ R14, R14         \
+	JZ    store1           \
+	ADDROW(DI, Z0, Z1, Z2, Z3) \
+store1:                  \
 	STOREROW(DI, Z0, Z1, Z2, Z3) \
 	ADDQ  R12, DI          \
 	ADDQ  R9, DX           \

@@ -1,14 +1,7 @@
-//go:build purego || !amd64
+//go:build purego || !(amd64 || arm64)
 
 package kern
 
-// Nothing multiplies panels here: Panels and Vectors hold what they are given.
-
-func hasPanels() bool { return false }
-func hasCoarse() bool { return false }
-
-func packRows([]float32, []float32, int, int, int, bool) int { return 0 }
-func joinRows([]float32, []float32, int, int, int)           {}
-func roundRow([]float32, []float32)                          {}
-
-func matMulPanel([]float32, int, []float32, *Vectors, int, int, int, int, int, bool) {}
+func matMulPanel(dst []float32, ldd int, panel []float32, v *Vectors, t0, t1, e, rows int, add bool) {
+	matMulPanelGeneric(dst, ldd, panel, v, t0, t1, e, rows, add)
+}

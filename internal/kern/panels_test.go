@@ -12,7 +12,7 @@ import (
 func TestMatMulPanels(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		for _, rows := range []int{1, 15, 64, 70} {
-			for _, cols := range []int{0, 1, 34, 193} {
+			for _, cols := range []int{0, 1, 34, 199} {
 				for _, n := range []int{0, 1, 6, 66} {
 					if rows == 64 && n == 66 {
 						continue // enough of large ones
@@ -54,7 +54,15 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 	r := rng(rows + cols)
 	atEnd := (rows+n)%2 == 0
 	w, x := normals(t, r, rows*cols, atEnd), normals(t, r, n*cols, atEnd)
-	var panels, turned, both Panels
+	// What memory that is used again held before does not matter.
+	stale := func() Panels {
+		p := Panels{data: make([]float32, 2*panelBlock(cols))}
+		for i := range p.data {
+			p.data[i] = float32(math.NaN())
+		}
+		return p
+	}
+	panels, turned, both := stale(), stale(), stale()
 	panels.Reset(rows, cols, coarse)
 	turned.Reset(rows, cols, coarse)
 	wt := transposed(t, w, rows, cols)
@@ -65,7 +73,7 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 		turned.PackTransposed(i, wt, rows, mid, cols)
 	}
 	var vectors Vectors
-	vectors.Reset(n, cols, coarse)
+	vectors.Reset(n, 0, cols, coarse)
 	vectors.Pack(0, n, x, cols)
 	both.Reset(n, cols, coarse)
 	for i := range both.Len() {
@@ -74,8 +82,14 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 	other := both.Vectors()
 	start := normals(t, r, n*rows, true)
 	wr, xr := rounded(w, coarse), rounded(x, coarse)
-	for _, span := range [][2]int{{0, cols}, {0, cols / 2 &^ 1}, {cols / 4 &^ 1, cols}} {
+	for k, span := range [][2]int{{0, cols}, {0, cols / 2 &^ 1}, {cols / 4 &^ 1, cols}} {
 		c0, c1 := span[0], span[1]
+		if k > 0 { // of those columns alone
+			vectors.Reset(n, c0, c1, coarse)
+			if n > 0 {
+				vectors.Pack(0, n, x[c0:], cols)
+			}
+		}
 		for _, add := range []bool{false, true} {
 			dst := guarded[float32](t, n*rows, atEnd)
 			copy(dst, start)
@@ -103,6 +117,53 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 	}
 }
 
+// Columns of a list are packed as those columns alone would be.
+func TestPackListed(t *testing.T) {
+	const rows, cols, wide = 70, 35, 90
+	w := normals(t, rng(1), cols*wide, true)
+	var list []int32
+	chosen := make([]float32, cols*rows)
+	for r := range rows {
+		list = append(list, int32((r*17+3)%wide))
+		for c := range cols {
+			chosen[c*rows+r] = w[c*wide+int(list[r])]
+		}
+	}
+	var got, want Panels
+	got.Reset(rows, cols, false)
+	want.Reset(rows, cols, false)
+	for i := range got.Len() {
+		got.PackListed(i, w, wide, list)
+		want.PackTransposed(i, chosen, rows, 0, cols)
+	}
+	wantSame(t, "panels", got.data, want.data)
+}
+
+// Infinities and NaNs reach the products that they are part of and no others.
+func TestMatMulPanelsOdd(t *testing.T) {
+	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
+		for _, coarse := range []bool{false, true} {
+			const rows, cols, n = 33, 65, 7
+			w, x := normals(t, rng(1), rows*cols, true), normals(t, rng(2), n*cols, true)
+			w[5*cols+64], x[3*cols+1] = float32(math.Inf(1)), float32(math.NaN())
+			var p Panels
+			var v Vectors
+			p.Reset(rows, cols, coarse)
+			p.Pack(0, w, cols)
+			v.Reset(n, 0, cols, coarse)
+			v.Pack(0, n, x, cols)
+			dst := make([]float32, n*rows)
+			MatMulPanels(dst, rows, &p, 0, &v, 0, n, 0, cols, false)
+			for i, got := range dst {
+				nan, inf := math.IsNaN(float64(got)), math.IsInf(float64(got), 0)
+				if nan != (i/rows == 3) || inf != (i%rows == 5 && i/rows != 3) {
+					t.Errorf("coarse %v: row %d, vector %d: %v", coarse, i%rows, i/rows, got)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkMatMulPanels(b *testing.B) {
 	const rows, cols, n = 640, 576, 512
 	for _, coarse := range []bool{false, true} {
@@ -111,7 +172,7 @@ func BenchmarkMatMulPanels(b *testing.B) {
 				var p Panels
 				var v Vectors
 				p.Reset(rows, cols, coarse)
-				v.Reset(n, cols, coarse)
+				v.Reset(n, 0, cols, coarse)
 				w, dst := floats(rows*cols), make([]float32, n*rows)
 				for i := range p.Len() {
 					p.Pack(i, w, cols)

@@ -1,115 +1,40 @@
 package fisher
 
-import "github.com/lamina-llm/lamina/internal/kern"
+import (
+	"github.com/lamina-llm/lamina/internal/kern"
+	"github.com/lamina-llm/lamina/pack/product"
+)
 
-// headScratch is what one worker needs, for an attention head or a token.
-type headScratch struct {
-	p, dp           []float32    // weights of keys by queries, and their gradients: window x window
-	rows            kern.Panels  // keys, then values
-	turned          kern.Panels  // values, keys, queries or gradients of outputs, a row per element of a head
-	across          kern.Panels  // weights or their gradients, a row per key
-	queries, weight kern.Vectors // queries or gradients of outputs; weights or their gradients, a vector per query
-	row             []float32    // of Hidden or Intermediate
+// outputs returns the part of a head in rows of all heads' outputs.
+func (m *Model) outputs(x []float32, head int) product.Rows {
+	return product.Rows{X: x[head*m.config.HeadDim:], LD: m.config.Heads * m.config.HeadDim}
 }
 
-// square is how many queries, and keys, are looked at together: what lies behind
-// the last query of a block is left out.
-const square = kern.PanelRows
+// headOf returns what a worker computes heads with.
+func (m *Model) headOf(worker int) *product.Head {
+	h := &m.heads[worker]
+	h.Coarse = m.Coarse
+	return h
+}
 
-// weigh fills s.p with the attention weights of a head (n x n), as far as squares
-// go that a query sees anything of.
-func (m *Model) weigh(s *headScratch, head, n int) {
+func (m *Model) attend(n int) {
 	c := &m.config
-	d, ld := c.HeadDim, c.QKV()
-	key := c.Heads + head/(c.Heads/c.KVHeads)
-	s.queries.Reset(n, d, m.Coarse)
-	s.queries.Pack(0, n, m.qkv[head*d:], ld)
-	m.scores(s, s.p, m.qkv[key*d:], n)
-	for t := range n {
-		kern.Softmax(s.p[t*n : t*n+t+1])
-		clear(s.p[t*n+t+1 : t*n+min(n, (t/square+1)*square)])
-	}
+	m.pool.For(c.Heads, func(worker, head int) {
+		q, k, v := product.Parts(m.qkv, c.Heads, c.KVHeads, c.HeadDim, head)
+		m.headOf(worker).Forward(m.outputs(m.att, head), q, k, v, c.HeadDim, n)
+	})
 }
 
-// scores multiplies s.queries with rows of a head, QKV() apart: dst is n x n.
-func (m *Model) scores(s *headScratch, dst, rows []float32, n int) {
-	d := m.config.HeadDim
-	s.rows.Reset(n, d, m.Coarse)
-	for i := range s.rows.Len() {
-		s.rows.Pack(i, rows, m.config.QKV())
-		kern.MatMulPanels(dst[i*square*(n+1):], n, &s.rows, i, &s.queries, i*square, n, 0, d, false)
-	}
-}
-
-// turn puts n vectors of a head, ld apart, into s.turned.
-func (m *Model) turnHead(s *headScratch, x []float32, ld, n int) {
-	s.turned.Reset(m.config.HeadDim, n, m.Coarse)
-	for i := range s.turned.Len() {
-		s.turned.PackTransposed(i, x, ld, 0, n)
-	}
-}
-
-// along sums s.turned with the weights p (n x n) of every query: a result per
-// query, ld apart.
-func (m *Model) along(s *headScratch, dst []float32, ld int, p []float32, n int) {
-	s.weight.Reset(n, n, m.Coarse)
-	s.weight.Pack(0, n, p, n)
-	for t := 0; t < n; t += square {
-		end := min(n, t+square)
-		for i := range s.turned.Len() {
-			kern.MatMulPanels(dst[t*ld+i*kern.PanelRows:], ld, &s.turned, i, &s.weight, t, end, 0, end, false)
-		}
-	}
-}
-
-// down is along with a result per key, summed over the queries that see it.
-func (m *Model) down(s *headScratch, dst []float32, p []float32, n int) {
-	d := m.config.HeadDim
-	s.across.Reset(n, n, m.Coarse)
-	for i := range s.across.Len() {
-		s.across.PackTransposed(i, p, n, i*square, n)
-	}
-	weights := s.across.Vectors()
-	for u := 0; u < n; u += square {
-		for i := range s.turned.Len() {
-			kern.MatMulPanels(dst[u*d+i*kern.PanelRows:], d, &s.turned, i, &weights, u, min(n, u+square), u, n, false)
-		}
-	}
-}
-
-func (m *Model) attend(s *headScratch, head, n int) {
-	c := &m.config
-	d := c.HeadDim
-	value := c.Heads + c.KVHeads + head/(c.Heads/c.KVHeads)
-	m.weigh(s, head, n)
-	m.turnHead(s, m.qkv[value*d:], c.QKV(), n)
-	m.along(s, m.att[head*d:], c.Heads*d, s.p, n)
-}
-
-// attendBack fills the gradients of a head's queries, in m.dqkv, and what it adds
-// to those of its keys and values, in m.dk and m.dv, from m.datt.
-func (m *Model) attendBack(s *headScratch, head, n int) {
-	c := &m.config
-	d, ld := c.HeadDim, c.QKV()
-	key := c.Heads + head/(c.Heads/c.KVHeads)
-	m.weigh(s, head, n)
-	m.turnHead(s, m.datt[head*d:], c.Heads*d, n)
-	m.down(s, m.dv[head], s.p, n)
-
-	s.queries.Pack(0, n, m.datt[head*d:], c.Heads*d)
-	m.scores(s, s.dp, m.qkv[(key+c.KVHeads)*d:], n)
-	for t := range n {
-		p, dp := s.p[t*n:t*n+t+1], s.dp[t*n:t*n+t+1]
-		sum := kern.Dot(p, dp)
-		for u := range p {
-			dp[u] = p[u] * (dp[u] - sum)
-		}
-		clear(s.dp[t*n+t+1 : t*n+min(n, (t/square+1)*square)])
-	}
-	m.turnHead(s, m.qkv[key*d:], ld, n)
-	m.along(s, m.dqkv[head*d:], ld, s.dp, n)
-	m.turnHead(s, m.qkv[head*d:], ld, n)
-	m.down(s, m.dk[head], s.dp, n)
+// attendBack fills the gradients m.dqkv from m.datt.
+func (m *Model) attendBack(n int) {
+	c, d := &m.config, m.config.HeadDim
+	m.pool.For(c.Heads, func(worker, head int) {
+		q, k, v := product.Parts(m.qkv, c.Heads, c.KVHeads, d, head)
+		dq, _, _ := product.Parts(m.dqkv, c.Heads, c.KVHeads, d, head)
+		dk, dv := product.Rows{X: m.dk[head], LD: d}, product.Rows{X: m.dv[head], LD: d}
+		m.headOf(worker).Backward(dq, dk, dv, m.outputs(m.datt, head), q, k, v, d, n, false)
+	})
+	m.gatherHeads(n)
 }
 
 // gatherHeads adds up what the heads that share keys and values give their

@@ -22,6 +22,7 @@ import (
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
+	"github.com/lamina-llm/lamina/pack/product"
 )
 
 // Layer holds the weights of a transformer block, matrices row by row.
@@ -85,10 +86,15 @@ type Model struct {
 	w      Weights
 	pool   model.Pool
 	window int
-	freq   []float32
-	cos    []float32 // window x HeadDim/2
-	sin    []float32
-	minus  []float32 // -sin
+
+	products *product.Runner
+	heads    []product.Head // per worker
+	rows     [][]float32    // per worker, of Hidden or Intermediate
+
+	freq  []float32
+	cos   []float32 // window x HeadDim/2
+	sin   []float32
+	minus []float32 // -sin
 
 	states           [][][]float32 // per window and layer, its input
 	dx               [][]float32   // per window
@@ -99,10 +105,8 @@ type Model struct {
 	dgu, dact        []float32
 	dk, dv           [][]float32 // per head
 	logits           []float32
-	vectors          kern.Vectors
 	weights          panels
 	head, turned     kern.Panels // output matrix, and transposed
-	heads            []headScratch
 }
 
 // panels are the matrices of a layer, and those transposed: what is in a slice of a
@@ -119,7 +123,7 @@ func New(c llama.Config, w Weights, pool model.Pool, window int) (*Model, error)
 	if window < 1 {
 		return nil, fmt.Errorf("fisher: window of %d tokens", window)
 	}
-	m := &Model{config: c, w: w, pool: pool, window: window}
+	m := &Model{config: c, w: w, pool: pool, window: window, products: product.New(pool)}
 	h, q, f, d := c.Hidden, c.Heads*c.HeadDim, c.Intermediate, c.HeadDim
 	make32 := func(n int) []float32 { return make([]float32, window*n) }
 	m.normed, m.normed2, m.mid, m.dh = make32(h), make32(h), make32(h), make32(h)
@@ -134,8 +138,9 @@ func New(c llama.Config, w Weights, pool model.Pool, window int) (*Model, error)
 			m.cos[at], m.sin[at], m.minus[at] = float32(c), float32(s), float32(-s)
 		}
 	}
+	m.heads = make([]product.Head, pool.Workers())
 	for range pool.Workers() {
-		m.heads = append(m.heads, headScratch{p: make32(window), row: make([]float32, max(h, f))})
+		m.rows = append(m.rows, make([]float32, max(h, f)))
 	}
 	return m, nil
 }
@@ -167,9 +172,6 @@ func (m *Model) reserve(windows [][]int32, back bool) error {
 		for range c.Heads {
 			m.dk, m.dv = append(m.dk, make32(c.HeadDim)), append(m.dv, make32(c.HeadDim))
 		}
-		for i := range m.heads {
-			m.heads[i].dp = make32(m.window)
-		}
 	}
 	return nil
 }
@@ -178,8 +180,8 @@ func (m *Model) reserve(windows [][]int32, back bool) error {
 // backward, about.
 func Bytes(c llama.Config, window, workers int) int64 {
 	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
-	per := int64(c.Layers+7)*int64(h) + 2*int64(c.QKV()) + 4*int64(q) + 6*int64(f) + int64(max(f, c.QKV())) + int64(workers)*4*int64(window)
-	n := 4 * (int64(window)*per + int64(min(strip, window))*2*int64(c.Vocab))
+	per := int64(c.Layers+7)*int64(h) + 2*int64(c.QKV()) + 4*int64(q) + 6*int64(f) + int64(max(f, c.QKV()))
+	n := 4*(int64(window)*per+int64(min(strip, window))*2*int64(c.Vocab)) + int64(workers)*(product.HeadBytes(window, c.HeadDim)+product.WorkerBytes(0))
 	for _, d := range [][2]int{{c.Vocab, h}, {c.QKV(), h}, {h, q}, {2 * f, h}, {h, f}} {
 		n += kern.PanelBytes(d[0], d[1], false) + kern.PanelBytes(d[1], d[0], false)
 	}
@@ -201,7 +203,7 @@ func (m *Model) Forward(ctx context.Context, ids []int32, each func(t int, logit
 	if err != nil {
 		return err
 	}
-	m.pack(&m.head, head, m.config.Vocab, m.config.Hidden)
+	m.products.Pack(&m.head, head, m.config.Vocab, m.config.Hidden, m.Coarse)
 	vocab := m.config.Vocab
 	var failed error
 	m.strips(0, len(ids), norm, func(at, n int) {
@@ -220,7 +222,7 @@ func (m *Model) strips(w, n int, norm []float32, each func(at, n int)) {
 	m.norm(m.normed, m.states[w][c.Layers], norm, n)
 	for at := 0; at < n; at += strip {
 		k := min(strip, n-at)
-		m.product(m.logits, &m.head, m.normed[at*c.Hidden:], c.Vocab, c.Hidden, k)
+		m.products.Multiply(m.logits, &m.head, m.normed[at*c.Hidden:], k)
 		each(at, k)
 	}
 }
@@ -250,14 +252,14 @@ func (m *Model) RunAll(ctx context.Context, lowest int, windows [][]int32, loss 
 	if err != nil {
 		return err
 	}
-	m.pack(&m.head, head, c.Vocab, h)
-	m.turn(&m.turned, head, c.Vocab, h)
+	m.products.Pack(&m.head, head, c.Vocab, h, m.Coarse)
+	m.products.Turn(&m.turned, head, c.Vocab, h, m.Coarse)
 	first := 0
 	for w, ids := range windows {
 		n := len(ids)
 		m.strips(w, n, norm, func(at, k int) {
 			loss(first+at, k, m.logits[:k*c.Vocab])
-			m.product(m.dh[at*h:], &m.turned, m.logits, h, c.Vocab, k)
+			m.products.Multiply(m.dh[at*h:], &m.turned, m.logits, k)
 		})
 		first += n
 		sink.Head(m.normed[:n*h], m.dh[:n*h], n)
@@ -296,7 +298,7 @@ func (m *Model) Observe(ctx context.Context, windows [][]int32, loss Losses, sin
 	if err != nil {
 		return err
 	}
-	m.pack(&m.head, head, c.Vocab, c.Hidden)
+	m.products.Pack(&m.head, head, c.Vocab, c.Hidden, m.Coarse)
 	first := 0
 	for w, ids := range windows {
 		n := len(ids)
@@ -341,7 +343,7 @@ func (m *Model) forward(ctx context.Context, windows [][]int32, back bool, sink 
 				sink.Linear(i, Down, in, nil, nil, n)
 			}
 			out := m.states[w][i+1][:n*c.Hidden]
-			m.product(out, &m.weights.own[Down], in, c.Hidden, c.Intermediate, n)
+			m.products.Multiply(out, &m.weights.own[Down], in, n)
 			m.add(out, base, n)
 		}
 	}

@@ -72,7 +72,7 @@ func newGradients(layers int) *gradients {
 
 // windows returns a short one, and one of several squares of attention.
 func windows(vocab int) [][]int32 {
-	long := make([]int32, 2*square+23)
+	long := make([]int32, 2*kern.PanelRows+23)
 	for i := range long {
 		long[i] = int32((i*i + 5*i) % vocab)
 	}
@@ -196,6 +196,20 @@ func (parallel) For(n int, f func(worker, i int)) {
 	wait.Wait()
 }
 
+// late is a pool of two workers of which the second does all work after some loops.
+type late struct{ left *int }
+
+func (late) Workers() int { return 2 }
+func (p late) For(n int, f func(worker, i int)) {
+	worker := 0
+	if *p.left--; *p.left < 0 {
+		worker = 1
+	}
+	for i := range n {
+		f(worker, i)
+	}
+}
+
 // Windows that run together, on any number of workers, give what each gives alone,
 // and coarse products nearly that.
 func TestTogether(t *testing.T) {
@@ -232,6 +246,37 @@ func TestTogether(t *testing.T) {
 			kern.Axpy(off, -1, x)
 			if e := math.Sqrt(float64(kern.Dot(off, off) / kern.Dot(x, x))); e > 0.1 {
 				t.Errorf("layer %d, matrix %d: coarse products are off by %.4f", i, k, e)
+			}
+		}
+	}
+}
+
+// A worker that has done nothing before gives what the others would.
+func TestLateWorker(t *testing.T) {
+	w, c := newTiny()
+	ids := windows(c.Vocab)[0]
+	run := func(pool model.Pool) *gradients {
+		m, err := New(c, w, pool, len(ids))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Coarse = true
+		g := newGradients(c.Layers)
+		if err := m.RunAll(context.Background(), 0, [][]int32{ids}, losses(c.Vocab), g); err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	const many = 1 << 20
+	loops := many
+	want := run(late{&loops})
+	for first := range many - loops {
+		left := first
+		for i, kinds := range run(late{&left}).matrix {
+			for k, x := range kinds {
+				if !slices.Equal(x, want.matrix[i][k]) {
+					t.Fatalf("layer %d, matrix %d: another where the worker changes after %d loops", i, k, first)
+				}
 			}
 		}
 	}

@@ -7,10 +7,10 @@ func (m *Model) packLayer(l *Layer, back bool) {
 	for kind := range Kinds {
 		w, rows, cols := m.matrix(l, kind)
 		if kind != Down || !back {
-			m.pack(&m.weights.own[kind], w, rows, cols)
+			m.products.Pack(&m.weights.own[kind], w, rows, cols, m.Coarse)
 		}
 		if back {
-			m.turn(&m.weights.turned[kind], w, rows, cols)
+			m.products.Turn(&m.weights.turned[kind], w, rows, cols, m.Coarse)
 		}
 	}
 }
@@ -36,7 +36,7 @@ func (m *Model) matrix(l *Layer, kind int) (w []float32, rows, cols int) {
 func (m *Model) Input(l *Layer, kind int, x []float32, n int) (in, base []float32) {
 	for k := range kind {
 		w, rows, cols := m.matrix(l, k)
-		m.pack(&m.weights.own[k], w, rows, cols)
+		m.products.Pack(&m.weights.own[k], w, rows, cols, m.Coarse)
 	}
 	return m.input(l, kind, x, n)
 }
@@ -49,19 +49,19 @@ func (m *Model) input(l *Layer, kind int, x []float32, n int) (in, base []float3
 	if kind == QKV {
 		return m.normed[:n*h], nil
 	}
-	m.product(m.qkv, &m.weights.own[QKV], m.normed, c.QKV(), h, n)
+	m.products.Multiply(m.qkv, &m.weights.own[QKV], m.normed, n)
 	m.rotate(m.qkv, n, false)
-	m.pool.For(c.Heads, func(worker, head int) { m.attend(&m.heads[worker], head, n) })
+	m.attend(n)
 	if kind == Out {
 		return m.att[:n*q], x[:n*h]
 	}
-	m.product(m.mid, &m.weights.own[Out], m.att, h, q, n)
+	m.products.Multiply(m.mid, &m.weights.own[Out], m.att, n)
 	m.add(m.mid, x, n)
 	m.norm(m.normed2, m.mid, l.FFNNorm, n)
 	if kind == GateUp {
 		return m.normed2[:n*h], nil
 	}
-	m.product(m.gateUp, &m.weights.own[GateUp], m.normed2, 2*f, h, n)
+	m.products.Multiply(m.gateUp, &m.weights.own[GateUp], m.normed2, n)
 	m.pool.For(n, func(_, t int) {
 		gu := m.gateUp[t*2*f : (t+1)*2*f]
 		kern.SwiGLU(m.act[t*f:(t+1)*f], gu[:f], gu[f:])
@@ -71,7 +71,9 @@ func (m *Model) input(l *Layer, kind int, x []float32, n int) (in, base []float3
 
 // Product computes dst[t] = w x[t] for n vectors; w is rows x cols.
 func (m *Model) Product(dst, w, x []float32, rows, cols, n int) {
-	m.product(dst, m.pack(&m.weights.turned[0], w, rows, cols), x, rows, cols, n)
+	own := &m.weights.turned[0]
+	m.products.Pack(own, w, rows, cols, m.Coarse)
+	m.products.Multiply(dst, own, x, n)
 }
 
 // backward takes dx of a window from the output of layer i, which is packed, to its
@@ -82,21 +84,20 @@ func (m *Model) backward(i int, l *Layer, window, n int, sink Sink) {
 	x, dx, turned := m.states[window][i], m.dx[window], &m.weights.turned
 	m.input(l, Down, x, n)
 
-	m.product(m.dact, &turned[Down], dx, f, h, n)
+	m.products.Multiply(m.dact, &turned[Down], dx, n)
 	sink.Linear(i, Down, m.act[:n*f], dx[:n*h], m.dact[:n*f], n)
 	m.pool.For(n, func(worker, t int) {
-		gateBack(m.dgu[t*2*f:(t+1)*2*f], m.dact[t*f:(t+1)*f], m.gateUp[t*2*f:(t+1)*2*f], m.heads[worker].row)
+		gateBack(m.dgu[t*2*f:(t+1)*2*f], m.dact[t*f:(t+1)*f], m.gateUp[t*2*f:(t+1)*2*f], m.rows[worker])
 	})
-	m.product(m.dh, &turned[GateUp], m.dgu, h, 2*f, n)
+	m.products.Multiply(m.dh, &turned[GateUp], m.dgu, n)
 	sink.Linear(i, GateUp, m.normed2[:n*h], m.dgu[:n*2*f], m.dh[:n*h], n)
 	m.normBack(dx, m.dh, m.mid, l.FFNNorm, n)
 
-	m.product(m.datt, &turned[Out], dx, q, h, n)
+	m.products.Multiply(m.datt, &turned[Out], dx, n)
 	sink.Linear(i, Out, m.att[:n*q], dx[:n*h], m.datt[:n*q], n)
-	m.pool.For(c.Heads, func(worker, head int) { m.attendBack(&m.heads[worker], head, n) })
-	m.gatherHeads(n)
+	m.attendBack(n)
 	m.rotate(m.dqkv, n, true)
-	m.product(m.dh, &turned[QKV], m.dqkv, h, c.QKV(), n)
+	m.products.Multiply(m.dh, &turned[QKV], m.dqkv, n)
 	sink.Linear(i, QKV, m.normed[:n*h], m.dqkv[:n*c.QKV()], m.dh[:n*h], n)
 	m.normBack(dx, m.dh, x, l.AttnNorm, n)
 }

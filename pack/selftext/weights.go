@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/product"
@@ -63,8 +64,7 @@ func Read(ctx context.Context, c llama.Config, read llama.RowReader, pool model.
 			at += p.rows
 		}
 		m := &matrix{run: run}
-		m.w.Resize(cols, n)
-		pool.For(product.Panels(n), func(_, q int) { m.w.TurnedPanel(q, buffer, cols) })
+		run.Pack(&m.w, buffer, n, cols, false)
 		return m
 	}
 	h, q, k, f := c.Hidden, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.Intermediate
@@ -119,11 +119,11 @@ func (w *Weights) AcquireHead(context.Context) (*llama.Head, func(), error) {
 // matrix is a packed operator.
 type matrix struct {
 	run *product.Runner
-	w   product.Operand // transposed: inputs x outputs
+	w   kern.Panels
 }
 
 // Dims implements model.Linear.
-func (m *matrix) Dims() (rows, cols int) { return m.w.Cols(), m.w.Rows() }
+func (m *matrix) Dims() (rows, cols int) { return m.w.Rows(), m.w.Cols() }
 
 // Apply implements model.Linear.
 func (m *matrix) Apply(dst, x []float32, n int) error {
@@ -131,7 +131,7 @@ func (m *matrix) Apply(dst, x []float32, n int) error {
 	if n < 0 || len(dst) < n*rows || len(x) < n*cols {
 		return fmt.Errorf("product of a %d x %d matrix with %d vectors: operands too short", rows, cols, n)
 	}
-	m.run.Multiply(dst, rows, n, x, cols, 1, &m.w, false)
+	m.run.Multiply(dst, &m.w, x, n)
 	return nil
 }
 

@@ -30,7 +30,7 @@ type network struct {
 	span     int // tokens of a window, at most
 	tokens   int // of a batch, at most
 	cos, sin []float32
-	heads    []heads
+	heads    []product.Head // per worker
 
 	starts []int // of the windows of the batch, and the end
 	layers []inside
@@ -64,8 +64,8 @@ func newNetwork(c llama.Config, pool model.Pool, span, windows int) *network {
 			n.cos[t*len(freq)+i], n.sin[t*len(freq)+i] = float32(c), float32(s)
 		}
 	}
+	n.heads = make([]product.Head, pool.Workers())
 	for range pool.Workers() {
-		n.heads = append(n.heads, heads{p: make([]float32, span*span), dp: make([]float32, span*span)})
 		n.negative = append(n.negative, make([]float32, f))
 	}
 	return n
@@ -76,8 +76,8 @@ func networkBytes(c llama.Config, span, windows, workers int) int64 {
 	h, q, f := int64(c.Hidden), int64(c.Heads*c.HeadDim), int64(c.Intermediate)
 	layer := 2*h + int64(c.QKV()) + q + 2*f
 	each := int64(c.Layers+1)*layer + 4*h + int64(c.QKV()) + q + 4*f
-	head := int64(2*span*span + 4*span*c.HeadDim)
-	return 4 * (int64(span*windows)*each + int64(workers)*(head+product.BlockElements+f))
+	worker := product.HeadBytes(span, c.HeadDim) + product.WorkerBytes(span*windows) + 4*f
+	return 4*int64(span*windows)*each + int64(workers)*worker
 }
 
 // begin takes the windows of a batch.
@@ -150,7 +150,7 @@ func (n *network) layer(l *fisher.Layer, s *inside, out []float32) {
 	n.rotate(s.qkv, false)
 	n.pool.For((len(n.starts)-1)*c.Heads, func(worker, i int) {
 		at, end := n.starts[i/c.Heads], n.starts[i/c.Heads+1]
-		n.heads[worker].attend(c, s.att[at*q:], s.qkv[at*c.QKV():], i%c.Heads, end-at)
+		n.attend(&n.heads[worker], s.att[at*q:], s.qkv[at*c.QKV():], i%c.Heads, end-at)
 	})
 	n.products.Forward(s.mid, l.Out, s.att, h, q, m)
 	n.add(s.mid, s.x)
@@ -178,7 +178,6 @@ type sink interface {
 func (n *network) back(ctx context.Context, w fisher.Weights, to sink) error {
 	c, m := &n.config, n.count()
 	h, q, f := c.Hidden, c.Heads*c.HeadDim, c.Intermediate
-	group := c.Heads / c.KVHeads
 	for i := c.Layers - 1; i >= 0; i-- {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -202,10 +201,7 @@ func (n *network) back(ctx context.Context, w fisher.Weights, to sink) error {
 		to.linear(i, fisher.Out, s.att, n.dx, m)
 		n.pool.For((len(n.starts)-1)*c.KVHeads, func(worker, task int) {
 			at, end := n.starts[task/c.KVHeads], n.starts[task/c.KVHeads+1]
-			qkv, dqkv, datt := s.qkv[at*c.QKV():], n.dqkv[at*c.QKV():], n.datt[at*q:]
-			for k := range group {
-				n.heads[worker].attendBack(c, dqkv, datt, qkv, task%c.KVHeads*group+k, end-at, k == 0)
-			}
+			n.attendBack(&n.heads[worker], n.dqkv[at*c.QKV():], n.datt[at*q:], s.qkv[at*c.QKV():], task%c.KVHeads, end-at)
 		})
 		n.rotate(n.dqkv, true)
 		n.products.Backward(n.dh, l.QKV, n.dqkv, c.QKV(), h, m)

@@ -18,7 +18,6 @@ import (
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/fisher"
-	"github.com/lamina-llm/lamina/pack/product"
 )
 
 // Student holds the weights that training changes, in float32.
@@ -75,8 +74,8 @@ type Trainer struct {
 	logits, truth []float32 // of some tokens, of the student and of the source
 	target        []float32 // last norm's outputs of the source
 	probs         [][]float32
-	kl            []float64       // per token of the batch
-	up, own, down product.Operand // heads: transposes of both, and the student's
+	kl            []float64   // per token of the batch
+	up, own, down kern.Panels // heads: both, and the transpose of the student's
 }
 
 // variable is a matrix with its gradient and the moments of Adam (Kingma and
@@ -222,24 +221,12 @@ func (t *Trainer) pass(ctx context.Context, windows [][]int32) (float64, error) 
 	}
 	n.norm(n.last, norm)
 	copy(t.target, n.normed[:n.count()*n.config.Hidden])
-	t.packHead(&t.up, head, true)
+	n.products.Pack(&t.up, head, n.config.Vocab, n.config.Hidden, false)
 	if err := n.run(ctx, t.student, windows, true); err != nil {
 		return 0, err
 	}
 	sum := t.heads()
 	return sum, n.back(ctx, t.student, gradients{t, slices.Concat(windows...)})
-}
-
-// packHead packs an output matrix, or its transpose.
-func (t *Trainer) packHead(to *product.Operand, head []float32, turned bool) {
-	c := &t.net.config
-	if turned {
-		to.Resize(c.Hidden, c.Vocab)
-		t.net.pool.For(product.Panels(c.Vocab), func(_, q int) { to.TurnedPanel(q, head, c.Hidden) })
-		return
-	}
-	to.Resize(c.Vocab, c.Hidden)
-	t.net.pool.For(product.Panels(c.Hidden), func(_, q int) { to.Panel(q, head, c.Hidden) })
 }
 
 // heads compares predictions, strip by strip: it leaves the gradient of the last
@@ -248,20 +235,20 @@ func (t *Trainer) heads() (sum float64) {
 	n, c := t.net, &t.net.config
 	h, m := c.Hidden, t.net.count()
 	n.norm(n.last, t.student.Norm)
-	t.packHead(&t.own, t.student.Output, true)
-	t.packHead(&t.down, t.student.Output, false)
+	n.products.Pack(&t.own, t.student.Output, c.Vocab, h, false)
+	n.products.Turn(&t.down, t.student.Output, c.Vocab, h, false)
 	head := t.matrices[0]
 	if !c.Tied {
 		head = t.matrices[len(t.matrices)-1]
 	}
 	for at := 0; at < m; at += strip {
 		k := min(strip, m-at)
-		n.products.Multiply(t.truth, c.Vocab, k, t.target[at*h:], h, 1, &t.up, false)
-		n.products.Multiply(t.logits, c.Vocab, k, n.normed[at*h:], h, 1, &t.own, false)
+		n.products.Multiply(t.truth, &t.up, t.target[at*h:], k)
+		n.products.Multiply(t.logits, &t.own, n.normed[at*h:], k)
 		n.pool.For(k, func(worker, i int) {
 			t.kl[at+i] = compare(t.logits[i*c.Vocab:(i+1)*c.Vocab], t.truth[i*c.Vocab:(i+1)*c.Vocab], t.probs[worker])
 		})
-		n.products.Multiply(n.dh[at*h:], h, k, t.logits, c.Vocab, 1, &t.down, false)
+		n.products.Multiply(n.dh[at*h:], &t.down, t.logits, k)
 		if len(head.left) > 0 {
 			n.products.Gradient(head.g, n.normed[at*h:], t.logits, c.Vocab, h, k, head.left)
 		}
