@@ -21,7 +21,7 @@ const (
 type pace struct {
 	step float64 // seconds of a pass in which all requests generate; 0 is not known yet
 	row  float64 // seconds that a row of a prompt adds to it; 0 is not known yet
-	last int     // rows of the latest chunk beside generating requests
+	last int     // rows of the latest chunk beside generating requests; 0 is none yet
 }
 
 // rows returns how many rows of prompts may go along with generating requests.
@@ -52,6 +52,9 @@ func (p *pace) observe(generating, prompt int, took time.Duration) {
 		learn(&p.step, t)
 	case generating > 0 && p.step > 0:
 		row := max(t-p.step, t/1024) / float64(prompt)
+		if p.last == 0 {
+			p.row = row // in place of a guess
+		}
 		p.row = max(p.row, row) // at once: with what is free, rows soon become dear
 		learn(&p.row, row)
 		p.last = prompt

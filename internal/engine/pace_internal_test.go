@@ -22,7 +22,7 @@ func TestPace(t *testing.T) {
 		if n := p.rows(0, room); n != room {
 			t.Errorf("%s: %d rows while nobody generates, want %d", name, n, room)
 		}
-		p.observe(0, 100, time.Duration(c.cost(100)*1e6))
+		p.observe(0, 4, time.Duration(c.cost(4)*1e6)) // a short prompt: a row seems to cost a quarter of a pass
 		if n := p.rows(4, room); n != leastChunk {
 			t.Errorf("%s: %d rows before a step was timed, want %d", name, n, leastChunk)
 		}
@@ -32,6 +32,9 @@ func TestPace(t *testing.T) {
 		n := 0
 		for i := range 60 {
 			n = p.rows(4, room)
+			if i == 6 && n < c.least*3/4 {
+				t.Errorf("%s: a chunk of %d after six, want %d soon", name, n, c.least)
+			}
 			took := c.cost(4 + n)
 			if n > leastChunk && took > 1.25*mostStretch*c.cost(4) {
 				t.Errorf("%s: pass %d with %d rows takes %.0f ms, one without %.0f", name, i, n, took, c.cost(4))
