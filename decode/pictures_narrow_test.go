@@ -9,7 +9,6 @@ import (
 
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/decode/planes"
-	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/decode/vvc"
 	"github.com/lamina-llm/lamina/internal/tile"
 	"github.com/lamina-llm/lamina/model"
@@ -21,16 +20,8 @@ import (
 func TestPicturesNarrow(t *testing.T) {
 	for window := range planes.MaxPlanes {
 		t.Run(fmt.Sprint(4+window, " bits"), func(t *testing.T) {
-			const rows, cols, band = 80, 200, 48 // the last band is shorter
-			side := &planes.Side{Planes: uint8(window), Band: band,
-				Row: rans.Scales{Base: 0.01, Frac: 4, Bits: 5, Code: make([]uint8, rows)},
-				Col: rans.Scales{Base: 0.5, Frac: 5, Bits: 6, Code: make([]uint8, cols)}}
-			for i := range side.Row.Code {
-				side.Row.Code[i] = uint8(i * 7 % 32)
-			}
-			for i := range side.Col.Code {
-				side.Col.Code[i] = uint8(i * 5 % 64)
-			}
+			const rows, cols = 80, 200 // the last band is shorter
+			side := sideOf(window, rows, cols)
 			deviation := float64(int(8)<<window) / 2.3 // 2 % are outside
 			streams, w := narrowPictures(t, side, rows, cols, deviation)
 			if side.Outside < rows*cols/200 {

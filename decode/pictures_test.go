@@ -15,13 +15,10 @@ import (
 	"github.com/lamina-llm/lamina/model"
 )
 
-// pictures returns the matrix of decode/planes/testdata: three pictures of an
-// independent encoder. window is how many planes are kept, outside how many
-// samples are announced to lie outside.
-func pictures(t *testing.T, window, outside int) *decode.Matrix {
-	t.Helper()
-	const rows, cols = 112, 300
-	side := &planes.Side{Planes: uint8(window), Band: 48, Outside: outside,
+// sideOf returns side information of pictures of 48 rows, with scales of some
+// variety.
+func sideOf(window, rows, cols int) *planes.Side {
+	side := &planes.Side{Planes: uint8(window), Band: 48,
 		Row: rans.Scales{Base: 0.01, Frac: 4, Bits: 5, Code: make([]uint8, rows)},
 		Col: rans.Scales{Base: 0.5, Frac: 5, Bits: 6, Code: make([]uint8, cols)}}
 	for i := range side.Row.Code {
@@ -30,6 +27,17 @@ func pictures(t *testing.T, window, outside int) *decode.Matrix {
 	for i := range side.Col.Code {
 		side.Col.Code[i] = uint8(i * 5 % 64)
 	}
+	return side
+}
+
+// pictures returns the matrix of decode/planes/testdata: three pictures of an
+// independent encoder. window is how many planes are kept, outside how many
+// samples are announced to lie outside.
+func pictures(t *testing.T, window, outside int) *decode.Matrix {
+	t.Helper()
+	const rows, cols = 112, 300
+	side := sideOf(window, rows, cols)
+	side.Outside = outside
 	blob, err := side.AppendTo(nil, tile.Layout{Rows: rows, Cols: cols})
 	if err != nil {
 		t.Fatal(err)

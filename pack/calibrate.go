@@ -14,6 +14,7 @@ import (
 	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/fisher"
+	"github.com/lamina-llm/lamina/pack/selftext"
 )
 
 // Calibration is text that stands for what the model will read. Error feedback
@@ -206,13 +207,8 @@ func draw(p []float32, u float64) int {
 	return 0
 }
 
-// uniform returns the i-th number in [0, 1) of a fixed sequence (SplitMix64).
-func uniform(i uint64) float64 {
-	z := (i + 1) * 0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return float64((z^z>>31)>>11) / (1 << 53)
-}
+// uniform returns number i of a fixed sequence in [0, 1).
+func uniform(i uint64) float64 { return selftext.Uniform(0, i) }
 
 // Linear implements fisher.Sink.
 func (s *statistics) Linear(layer, kind int, x, dy, _ []float32, n int) {

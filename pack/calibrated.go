@@ -207,18 +207,26 @@ func (p *packer) encodeFeedback(ctx context.Context, m *matrix, step float64) (*
 	return c, nil
 }
 
-// begin makes the side information of m and an encoder for it.
+// begin makes the side information of m, coded with feedback, and an encoder for it.
 func (p *packer) begin(m *matrix, fit *coderFit) (*coded, *rans.Encoder, error) {
-	side := &rans.Side{
-		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
-		Row: fit.plan.scale, Col: m.feedback.col, Order: m.feedback.order, Tables: fit.tables,
-	}
+	side := p.side(m, fit)
+	side.Row, side.Col, side.Order = fit.plan.scale, m.feedback.col, m.feedback.order
 	if fit.plan.n > 1 {
 		side.GroupClass = fit.plan.group
 		if !fit.plan.alike {
 			side.RowClass = fit.plan.class
 		}
 	}
+	return m.encoder(side)
+}
+
+// side is what the side information of every coded matrix has.
+func (p *packer) side(m *matrix, fit *coderFit) *rans.Side {
+	return &rans.Side{Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth, Tables: fit.tables}
+}
+
+// encoder returns m without its chunks, and an encoder for them.
+func (m *matrix) encoder(side *rans.Side) (*coded, *rans.Encoder, error) {
 	enc, err := rans.NewEncoder(m.rows, m.cols, side)
 	if err != nil {
 		return nil, nil, err
@@ -231,14 +239,20 @@ func (p *packer) begin(m *matrix, fit *coderFit) (*coded, *rans.Encoder, error) 
 // finish reports on m, whose chunks are there; loss is the squared error of its
 // weights.
 func (c *coded) finish(m *matrix, planes int, loss float64) {
-	c.report = &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Bytes: int64(len(c.side)), Planes: planes}
+	bytes := int64(len(c.side))
 	for _, chunk := range c.chunks {
-		c.report.Bytes += int64(len(chunk))
+		bytes += int64(len(chunk))
 	}
-	c.report.Bits = float64(c.report.Bytes) * 8 / float64(m.weights())
+	c.report = m.report(bytes, planes, loss)
+}
+
+// report is about m as it was coded.
+func (m *matrix) report(bytes int64, planes int, loss float64) *TensorReport {
+	r := &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Planes: planes, Bytes: bytes, Bits: float64(bytes) * 8 / float64(m.weights())}
 	if m.energy > 0 {
-		c.report.Error = math.Sqrt(loss / m.energy)
+		r.Error = math.Sqrt(loss / m.energy)
 	}
+	return r
 }
 
 // feedbackBand quantises and codes one band into its chunks. It returns the

@@ -2,81 +2,114 @@ package pack
 
 import (
 	"context"
-	"math"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lamina-llm/lamina/decode/rans"
-	"github.com/lamina-llm/lamina/internal/tile"
 	"github.com/lamina-llm/lamina/pack/quant"
 )
 
-// encode quantises and codes one matrix and appends it to w.
-func (p *packer) encode(ctx context.Context, w tensorWriter, m *matrix, role string, step float64) (*TensorReport, error) {
+// plain is what matrices without error feedback are coded with.
+type plain struct {
+	*rans.Encoder
+	fit  *coderFit
+	side *rans.Side
+}
+
+// beginPlain is begin without data.
+func (p *packer) beginPlain(m *matrix, step float64) (*coded, *plain, error) {
 	fit, err := m.fit(p.opt.kind(), step, 1, 3)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	side := &rans.Side{
-		Mode: p.opt.Mode, Planes: uint8(fit.planes), Band: m.band, Depth: m.depth,
-		Row: m.row, Col: rans.Scales{Base: 1}, Tables: fit.tables,
-	}
+	side := p.side(m, fit)
+	side.Row, side.Col = m.row, rans.Scales{Base: 1}
 	side.Row.Base = float32(float64(m.row.Base) * step)
-	enc, err := rans.NewEncoder(m.rows, m.cols, side)
+	c, enc, err := m.encoder(side)
+	return c, &plain{enc, fit, side}, err
+}
+
+// encode quantises and codes one matrix and appends it to w, band by band.
+func (p *packer) encode(ctx context.Context, w tensorWriter, m *matrix, role string, step float64) (*TensorReport, error) {
+	c, e, err := p.beginPlain(m, step)
 	if err != nil {
 		return nil, err
 	}
-	blob, err := side.AppendTo(nil, tile.Layout{Rows: m.rows, Cols: m.cols})
-	if err != nil {
+	all := c.chunks
+	c.chunks = nil
+	if err := c.write(w, m, role); err != nil {
 		return nil, err
 	}
-	if err = m.begin(w, role); err == nil {
-		err = w.Span(blob)
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := &TensorReport{Name: m.name, Rows: m.rows, Cols: m.cols, Bytes: int64(len(blob)), Planes: fit.planes}
-	geo, loss := enc.Matrix(), 0.0
+	geo, bytes, loss := e.Matrix(), int64(len(c.side)), 0.0
 	for band := range geo.Bands() {
 		r0, r1 := geo.Band(band)
 		values := make([]float32, (r1-r0)*m.cols)
 		if err := p.read(m, r0, r1, values); err != nil {
 			return nil, err
 		}
-		chunks := make([][]byte, geo.Blocks())
-		losses := make([]float64, geo.Blocks())
-		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(p.opt.Workers)
-		for block := range chunks {
-			g.Go(func() (err error) {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				q := quantisers.Get().(*quantiser)
-				defer quantisers.Put(q)
-				chunks[block], losses[block], err = q.chunk(enc, fit, side, values, band, block)
-				return err
-			})
-		}
-		if err := g.Wait(); err != nil {
+		first := band * geo.Blocks()
+		chunks := all[first : first+geo.Blocks()]
+		lost, err := e.code(ctx, chunks, first, values, p.opt.Workers)
+		if err != nil {
 			return nil, err
 		}
-		for i, c := range chunks {
-			if err := w.Span(c); err != nil {
+		for i, chunk := range chunks {
+			if err := w.Span(chunk); err != nil {
 				return nil, err
 			}
-			r.Bytes += int64(len(c))
-			loss += losses[i]
+			bytes += int64(len(chunk))
+			chunks[i] = nil
 		}
+		loss += lost
 	}
-	r.Bits = float64(r.Bytes) * 8 / float64(m.weights())
-	if m.energy > 0 {
-		r.Error = math.Sqrt(loss / m.energy)
+	return m.report(bytes, e.fit.planes, loss), nil
+}
+
+// encodePlain is encodeFeedback without data.
+func (p *packer) encodePlain(ctx context.Context, m *matrix, step float64) (*coded, error) {
+	c, e, err := p.beginPlain(m, step)
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
+	loss, err := e.code(ctx, c.chunks, 0, m.values, p.opt.Workers)
+	if err != nil {
+		return nil, err
+	}
+	c.finish(m, e.fit.planes, loss)
+	return c, nil
+}
+
+// code fills chunks, which are those from number first on and begin with a band.
+// values are the weights from that band on. It returns the squared error.
+func (e *plain) code(ctx context.Context, chunks [][]byte, first int, values []float32, workers int) (loss float64, err error) {
+	geo := e.Matrix()
+	top, _ := geo.Band(first / geo.Blocks())
+	cols := geo.Layout().Cols
+	losses := make([]float64, len(chunks))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for i := range chunks {
+		g.Go(func() (err error) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			q := quantisers.Get().(*quantiser)
+			defer quantisers.Put(q)
+			band, block := (first+i)/geo.Blocks(), (first+i)%geo.Blocks()
+			r0, r1 := geo.Band(band)
+			chunks[i], losses[i], err = q.chunk(e, values[(r0-top)*cols:(r1-top)*cols], band, block)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	for _, l := range losses {
+		loss += l
+	}
+	return loss, nil
 }
 
 // quantiser is the working memory of one chunk.
@@ -90,8 +123,8 @@ var quantisers = sync.Pool{New: func() any { return new(quantiser) }}
 
 // chunk quantises and codes one chunk of a band whose weights are values
 // (rows x cols). It also returns the squared error.
-func (q *quantiser) chunk(enc *rans.Encoder, fit *coderFit, side *rans.Side, values []float32, band, block int) ([]byte, float64, error) {
-	geo := enc.Matrix()
+func (q *quantiser) chunk(e *plain, values []float32, band, block int) ([]byte, float64, error) {
+	fit, side, geo := e.fit, e.side, e.Matrix()
 	l := geo.Layout()
 	r0, r1 := geo.Band(band)
 	p0, p1 := geo.Block(block)
@@ -134,6 +167,6 @@ func (q *quantiser) chunk(enc *rans.Encoder, fit *coderFit, side *rans.Side, val
 		slices.SortFunc(list, func(a, b rans.Outlier) int { return (a.Row*width + a.Col) - (b.Row*width + b.Col) })
 		index[p-p0], outliers[p-p0] = idx, list
 	}
-	data, err := enc.Chunk(nil, band*geo.Blocks()+block, index, outliers)
+	data, err := e.Chunk(nil, band*geo.Blocks()+block, index, outliers)
 	return data, loss, err
 }

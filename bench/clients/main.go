@@ -157,14 +157,37 @@ func (b *bench) speed(clients int) (float64, error) {
 
 // ask reads one streamed answer and checks that it is whole.
 func (b *bench) ask(prompt string) error {
-	body, err := json.Marshal(map[string]any{
+	var last struct {
+		Usage *struct {
+			Completion int `json:"completion_tokens"`
+		}
+	}
+	err := stream(b.client, b.url, map[string]any{
 		"prompt": prompt, "max_tokens": b.tokens, "temperature": 1, "seed": 1, "ignore_eos": true,
-		"stream": true, "stream_options": map[string]bool{"include_usage": true},
+		"stream_options": map[string]bool{"include_usage": true},
+	}, func(data string) error {
+		if !strings.Contains(data, `"completion_tokens"`) {
+			return nil
+		}
+		return json.Unmarshal([]byte(data), &last)
 	})
 	if err != nil {
 		return err
 	}
-	resp, err := b.client.Post(b.url+"/v1/completions", "application/json", bytes.NewReader(body))
+	if last.Usage == nil || last.Usage.Completion != b.tokens {
+		return fmt.Errorf("an answer has not the %d tokens that were asked for", b.tokens)
+	}
+	return nil
+}
+
+// stream asks for a completion and calls event with the JSON of every event.
+func stream(client *http.Client, url string, request map[string]any, event func(data string) error) error {
+	request["stream"] = true
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Post(url+"/v1/completions", "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -173,26 +196,15 @@ func (b *bench) ask(prompt string) error {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		return fmt.Errorf("status %d: %s", resp.StatusCode, text)
 	}
-	var last struct {
-		Usage *struct {
-			Completion int `json:"completion_tokens"`
-		}
-	}
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
-		if data, ok := strings.CutPrefix(lines.Text(), "data: {"); ok && strings.Contains(data, `"completion_tokens"`) {
-			if err := json.Unmarshal([]byte("{"+data), &last); err != nil {
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && data != "[DONE]" {
+			if err := event(data); err != nil {
 				return err
 			}
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return err
-	}
-	if last.Usage == nil || last.Usage.Completion != b.tokens {
-		return fmt.Errorf("an answer has not the %d tokens that were asked for", b.tokens)
-	}
-	return nil
+	return lines.Err()
 }
 
 // watch asks /metrics every 50 ms on one connection, and /healthz every 100 ms on

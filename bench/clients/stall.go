@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -75,26 +71,10 @@ func stall(w io.Writer, url string, clients, tokens, rounds, prompt int) error {
 // listen reads one streamed answer to a prompt of token ids and says when each
 // token came.
 func listen(url string, prompt []int, tokens int, token func(time.Time)) error {
-	body, err := json.Marshal(map[string]any{
-		"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": true, "stream": true, "logprobs": 0,
+	return stream(http.DefaultClient, url, map[string]any{
+		"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": true, "logprobs": 0,
+	}, func(string) error {
+		token(time.Now())
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	resp, err := http.Post(url+"/v1/completions", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("status %d: %s", resp.StatusCode, text)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "data: {") {
-			token(time.Now())
-		}
-	}
-	return lines.Err()
 }

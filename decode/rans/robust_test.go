@@ -101,19 +101,19 @@ func TestGuard(t *testing.T) {
 					runaway[j/Lanes*2*Lanes+Lanes+j%Lanes] = 1
 				}
 				for _, data := range [][]byte{good, runaway} {
-					chunk := guarded[byte](t, len(data)+Slack)[:len(data)]
+					chunk := cputest.Guarded[byte](t, len(data)+Slack, true)[:len(data)]
 					copy(chunk, data)
 					p0, _ := s.m.Block(i)
 					c0, c1 := s.m.layout.Columns(p0)
-					act := guarded[int8](t, c1)
-					dots := [][]int32{guarded[int32](t, padBlock(rows))}
-					levels := [][]uint8{guarded[uint8](t, padBlock(rows)*(c1-c0))}
-					part := guarded[uint8](t, rowBlock*(c1-c0))
+					act := cputest.Guarded[int8](t, c1, true)
+					dots := [][]int32{cputest.Guarded[int32](t, padBlock(rows), true)}
+					levels := [][]uint8{cputest.Guarded[uint8](t, padBlock(rows)*(c1-c0), true)}
+					part := cputest.Guarded[uint8](t, rowBlock*(c1-c0), true)
 					cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 						if err := s.m.AttachChunk(i, chunk); err != nil {
 							t.Fatal(err)
 						}
-						scratch := Scratch{args: &guarded[kernelArgs](t, 1)[0]}
+						scratch := Scratch{args: &cputest.Guarded[kernelArgs](t, 1, true)[0]}
 						for _, err := range []error{
 							s.m.Dots(i, act, make([]int32, 2), dots, &scratch),
 							s.m.Levels(i, levels, func(int, int, int, int32) {}, &scratch),

@@ -14,9 +14,9 @@ package archtest
 const ours = `
 	# What stands alone.
 	NONE
-	< internal/cpu, internal/tile, decode/vvc,
+	< internal/cpu, internal/tile, internal/half, decode/vvc,
 	  model, model/kv, model/token, model/chat,
-	  weights, weights/gguf, weights/safetensors,
+	  weights,
 	  runtime/budget, runtime/sched, internal/promtext,
 	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
 
@@ -29,6 +29,7 @@ const ours = `
 
 	# What stores: files, names, checksums.
 	internal/crc32c < weights;
+	internal/half < weights/gguf, weights/safetensors;
 	weights < loader, weights/weightstest;
 
 	# What knows time and memory. It owns the interfaces to both sides.

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/lamina-llm/lamina/internal/eval"
-	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/runtime/sched"
 )
@@ -24,12 +23,11 @@ func (r *run) perplexity(ctx context.Context, values func(i int) ([]float32, err
 	if err != nil {
 		return eval.Result{}, err
 	}
-	g := kv.Geometry{Layers: cfg.Layers, KVHeads: cfg.KVHeads, HeadDim: cfg.HeadDim, PageTokens: llama.PageTokens(window)}
-	cache, err := kv.New(g, make([]byte, g.PageBytes()))
+	windows, err := llama.NewWindows(m)
 	if err != nil {
 		return eval.Result{}, err
 	}
-	return eval.Perplexity(ctx, &scorer{m, cache}, r.o.Tokens, eval.Options{Window: window})
+	return eval.Perplexity(ctx, windows, r.o.Tokens, eval.Options{Window: window})
 }
 
 // reader reads tensors of the source, or rows of replaced matrices.
@@ -65,22 +63,4 @@ func (r *run) reader(values func(i int) ([]float32, error)) llama.RowReader {
 		copy(dst, matrix[(p.row+row0)*cols:(p.row+row0+rows)*cols])
 		return nil
 	}
-}
-
-// scorer is a model that runs windows of tokens.
-type scorer struct {
-	m     *llama.Model
-	cache *kv.Pool
-}
-
-// Score implements eval.Scorer.
-func (s *scorer) Score(ctx context.Context, ids []int32, emit func(i int, logits []float32) error) error {
-	seq, err := s.cache.NewSeq(len(ids))
-	if err != nil {
-		return err
-	}
-	defer seq.Close()
-	return s.m.Forward(ctx, []llama.Seq{{Tokens: ids, KV: seq, Want: llama.All}}, func(_, i int, logits []float32) error {
-		return emit(i, logits)
-	})
 }

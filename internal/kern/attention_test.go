@@ -11,7 +11,7 @@ import (
 
 // words returns n int16 in guarded memory, extremes among them.
 func words(t testing.TB, seed, n int, atEnd bool) []int16 {
-	r, x := rng(seed), guarded[int16](t, n, atEnd)
+	r, x := rng(seed), cputest.Guarded[int16](t, n, atEnd)
 	for i := range x {
 		x[i] = int16(r.Uint32())
 		switch r.IntN(8) {
@@ -45,7 +45,7 @@ func testMatMulI16(t *testing.T, rows, strips, cols, gap, apart int) {
 	span := func(n, width, ld int) int { return max(0, (n-1)*ld+width) * min(n, 1) }
 	for _, atEnd := range []bool{true, false} {
 		a, panel := words(t, rows, span(rows, cols, lda), atEnd), words(t, cols, span(strips, cols*StripLanes, lds), atEnd)
-		dst := guarded[int32](t, span(rows, strips*StripLanes, ldd), atEnd)
+		dst := cputest.Guarded[int32](t, span(rows, strips*StripLanes, ldd), atEnd)
 		for i := range dst {
 			dst[i] = int32(-7 - i)
 		}
@@ -73,7 +73,7 @@ func TestPut(t *testing.T) {
 	for _, size := range []int{2, 16, 24, 64} {
 		const tokens = 32
 		k, strips := words(t, size, tokens*size, true), (size-1)/StripLanes+1
-		keys, values := guarded[int16](t, tokens*size, true), guarded[int16](t, strips*tokens*StripLanes, true)
+		keys, values := cputest.Guarded[int16](t, tokens*size, true), cputest.Guarded[int16](t, strips*tokens*StripLanes, true)
 		for j := range tokens {
 			PutKey(keys, j, k[j*size:(j+1)*size])
 			PutValue(values, tokens*StripLanes, j, k[j*size:(j+1)*size])
@@ -94,13 +94,13 @@ func TestPut(t *testing.T) {
 
 func TestWiden(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
-		x, r := guarded[int8](t, n, atEnd), rng(n)
+		x, r := cputest.Guarded[int8](t, n, atEnd), rng(n)
 		want := make([]int16, n)
 		for i := range x {
 			x[i] = int8(r.Uint32())
 			want[i] = int16(x[i])
 		}
-		dst, again := guarded[int16](t, n, atEnd), guarded[int16](t, n, atEnd)
+		dst, again := cputest.Guarded[int16](t, n, atEnd), cputest.Guarded[int16](t, n, atEnd)
 		Widen(dst, x)
 		wantEqual(t, "int8", dst, want)
 		Widen(again, want)
@@ -112,7 +112,7 @@ func TestQuantizeI16(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
 		for _, unit := range []float32{1, 0x1p-99, 0x1p-70, 0x1p+90, 0x1p+120, 0} {
-			x, dst := normals(t, r, n, atEnd), guarded[int16](t, n, atEnd)
+			x, dst := normals(t, r, n, atEnd), cputest.Guarded[int16](t, n, atEnd)
 			var m float32
 			for i := range x {
 				x[i] *= unit
@@ -187,9 +187,9 @@ func TestSoften(t *testing.T) {
 
 func testSoften(t *testing.T, n int, atEnd bool) {
 	r, padded := rng(n), (n+15)&^15
-	s, x := guarded[int32](t, padded, atEnd), guarded[float32](t, padded, atEnd)
-	keyScale, valueScale := guarded[float32](t, n, atEnd), guarded[float32](t, n, atEnd)
-	p, long := guarded[int16](t, padded, atEnd), make([]int16, padded+32)
+	s, x := cputest.Guarded[int32](t, padded, atEnd), cputest.Guarded[float32](t, padded, atEnd)
+	keyScale, valueScale := cputest.Guarded[float32](t, n, atEnd), cputest.Guarded[float32](t, n, atEnd)
+	p, long := cputest.Guarded[int16](t, padded, atEnd), make([]int16, padded+32)
 	for i := range s {
 		s[i] = int32(r.Uint32()) >> r.IntN(20)
 	}
@@ -248,7 +248,7 @@ func testSoften(t *testing.T, n int, atEnd bool) {
 func TestMergeI32(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		in, y, d := odd(t, r, n, atEnd), guarded[float32](t, n, atEnd), guarded[int32](t, n, atEnd)
+		in, y, d := odd(t, r, n, atEnd), cputest.Guarded[float32](t, n, atEnd), cputest.Guarded[int32](t, n, atEnd)
 		want := make([]float32, n)
 		const own, unit, other = 0.3, 0x1.23456p-20, 0.7
 		for i := range d {

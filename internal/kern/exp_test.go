@@ -18,7 +18,7 @@ func ulps(got float32, want float64) float64 {
 func TestExpInto(t *testing.T) {
 	cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 		const batch = 1 << 12
-		x, y := guarded[float32](t, batch, true), guarded[float32](t, batch, true)
+		x, y := cputest.Guarded[float32](t, batch, true), cputest.Guarded[float32](t, batch, true)
 		worst, at := 0.0, float32(0)
 		check := func() {
 			var sum, mag float64
@@ -74,7 +74,7 @@ func TestExpIntoLengths(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
 		x := normals(t, r, n, atEnd)
-		dst := guarded[float32](t, n, atEnd)
+		dst := cputest.Guarded[float32](t, n, atEnd)
 		sum := ExpInto(dst, x, 0.75)
 		var want float64
 		for i := range x {
@@ -164,7 +164,7 @@ func TestSwiGLU(t *testing.T) {
 	}
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		gate, up, dst := normals(t, r, n, atEnd), normals(t, r, n, atEnd), guarded[float32](t, n, atEnd)
+		gate, up, dst := normals(t, r, n, atEnd), normals(t, r, n, atEnd), cputest.Guarded[float32](t, n, atEnd)
 		for i := range gate {
 			gate[i] *= 8
 		}

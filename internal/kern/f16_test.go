@@ -101,9 +101,9 @@ func TestF32ToF16Rounding(t *testing.T) {
 func TestF16Lengths(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		x, h := odd(t, r, n, atEnd), guarded[uint16](t, n, atEnd)
+		x, h := odd(t, r, n, atEnd), cputest.Guarded[uint16](t, n, atEnd)
 		F32ToF16(h, x)
-		back := guarded[float32](t, n, atEnd)
+		back := cputest.Guarded[float32](t, n, atEnd)
 		F16ToF32(back, h)
 		for i := range x {
 			if want := narrow(x[i]); h[i] != want {

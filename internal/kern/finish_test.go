@@ -18,8 +18,8 @@ func TestSums(t *testing.T) {
 					const ld = 3
 					ldy := rows + 2*(rows&1)
 					s := &Sums{
-						D: guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
-						Sum: guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
+						D: cputest.Guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
+						Sum: cputest.Guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
 					}
 					for i := range s.D {
 						s.D[i] = int32(r.Uint32()) >> (2 + r.IntN(30))
@@ -43,7 +43,7 @@ func TestSums(t *testing.T) {
 						}
 					}
 					cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-						y := guarded[float32](t, len(in), true)
+						y := cputest.Guarded[float32](t, len(in), true)
 						copy(y, in)
 						s.AddTo(y, ldy)
 						wantSame(t, "results", y, want)
@@ -66,8 +66,8 @@ func TestMatMulTo(t *testing.T) {
 						ldx, ldy := cols+16*(n&1), rows+2*(rows&1)
 						w, x := panel(t, r, rows*cols, (n-1)*ldx+cols, flags == 0, true)
 						s := &Sums{
-							D: guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
-							Sum: guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
+							D: cputest.Guarded[int32](t, n*rows, true), Rows: rows, N: n, Zero: 37, Ld: ld, First: flags&1 != 0,
+							Sum: cputest.Guarded[int32](t, (n-1)*ld+1, true), Scale: normals(t, r, (n-1)*ld+1, true),
 						}
 						for i := range s.Sum {
 							s.Sum[i] = int32(r.IntN(60000) - 30000)
@@ -77,7 +77,7 @@ func TestMatMulTo(t *testing.T) {
 						}
 						in := odd(t, r, (n-1)*ldy+rows, true)
 						cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-							y, want := guarded[float32](t, len(in), true), clone(in)
+							y, want := cputest.Guarded[float32](t, len(in), true), clone(in)
 							copy(y, in)
 							s.MatMulTo(y, ldy, w, x, cols, ldx)
 							MatMulU8S8(s.D, w, x, rows, cols, n, ldx)
@@ -98,7 +98,7 @@ func TestSumPanels(t *testing.T) {
 			t.Run(fmt.Sprintf("rows=%d/panels=%d", rows, panels), func(t *testing.T) {
 				r := rng(rows*64 + panels)
 				stride := rows + 3*(rows&1)
-				d, center := guarded[int32](t, (panels-1)*stride+rows, true), guarded[int32](t, panels, true)
+				d, center := cputest.Guarded[int32](t, (panels-1)*stride+rows, true), cputest.Guarded[int32](t, panels, true)
 				for i := range d {
 					d[i] = int32(r.Uint32()) >> (2 + r.IntN(30))
 				}
@@ -112,7 +112,7 @@ func TestSumPanels(t *testing.T) {
 				}
 				mulGeneric(want, want, row)
 				cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
-					y := guarded[float32](t, rows, true)
+					y := cputest.Guarded[float32](t, rows, true)
 					for i := range y {
 						y[i] = -1
 					}

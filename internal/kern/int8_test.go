@@ -12,7 +12,7 @@ func TestQuantizeI8(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
 		for _, unit := range []float32{1, 0x1p-99, 0x1p+120, 0} {
-			x, dst := normals(t, r, n, atEnd), guarded[int8](t, n, atEnd)
+			x, dst := normals(t, r, n, atEnd), cputest.Guarded[int8](t, n, atEnd)
 			var m float32
 			for i := range x {
 				x[i] *= unit
@@ -57,7 +57,7 @@ func TestQuantizeI8(t *testing.T) {
 func TestAccumulate(t *testing.T) {
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		in, y, d := odd(t, r, n, atEnd), guarded[float32](t, n, atEnd), guarded[int32](t, n, atEnd)
+		in, y, d := odd(t, r, n, atEnd), cputest.Guarded[float32](t, n, atEnd), cputest.Guarded[int32](t, n, atEnd)
 		for i := range d {
 			d[i] = int32(r.Uint32()) >> (1 + r.IntN(30))
 		}

@@ -36,7 +36,7 @@ func rng(seed int) *rand.Rand { return rand.New(rand.NewPCG(uint64(seed), 7)) }
 
 // normals returns n normal deviates in guarded memory.
 func normals(t testing.TB, r *rand.Rand, n int, atEnd bool) []float32 {
-	x := guarded[float32](t, n, atEnd)
+	x := cputest.Guarded[float32](t, n, atEnd)
 	for i := range x {
 		x[i] = float32(r.NormFloat64())
 	}

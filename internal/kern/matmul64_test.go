@@ -30,7 +30,7 @@ func TestMatMulF64(t *testing.T) {
 func testMatMulF64(t *testing.T, rows, cols, n, gap int) {
 	r := rng(rows + cols)
 	fill := func(count, width int, scale float64) []float64 {
-		v := guarded[float64](t, max(0, (count-1)*(width+gap)+width)*min(count, 1), true)
+		v := cputest.Guarded[float64](t, max(0, (count-1)*(width+gap)+width)*min(count, 1), true)
 		for i := range v {
 			v[i] = float64(r.IntN(33)-16) * scale
 		}
@@ -87,11 +87,11 @@ func TestRotate(t *testing.T) {
 		for _, n := range []int{0, 1, 2, 3, 17} {
 			for _, top := range []int{n, n + 2} {
 				r := rng(n)
-				z := guarded[float64](t, (top+1)*RotateLanes, true)
+				z := cputest.Guarded[float64](t, (top+1)*RotateLanes, true)
 				for i := range z {
 					z[i] = r.NormFloat64()
 				}
-				cs := guarded[float64](t, 2*n, true)
+				cs := cputest.Guarded[float64](t, 2*n, true)
 				want := append([]float64(nil), z...)
 				for k := range n {
 					s, c := math.Sincos(r.Float64() * 7)

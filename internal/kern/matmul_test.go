@@ -28,7 +28,7 @@ func TestMatMulF32(t *testing.T) {
 func testMatMulF32(t *testing.T, rows, cols, n int, atEnd bool) {
 	r := rng(cols)
 	w, x := normals(t, r, rows*cols, atEnd), normals(t, r, n*cols, atEnd)
-	dst := guarded[float32](t, n*rows, atEnd)
+	dst := cputest.Guarded[float32](t, n*rows, atEnd)
 	MatMulF32(dst, w, x, rows, cols, n)
 	for tok := range n {
 		for row := range rows {
@@ -47,7 +47,7 @@ func testMatMulF32(t *testing.T, rows, cols, n int, atEnd bool) {
 // panel fills guarded operands of an int8 product: random, or the extremes that
 // overflow a 16-bit sum of pairs if anything does.
 func panel(t testing.TB, r *rand.Rand, nw, nx int, extreme, atEnd bool) ([]byte, []int8) {
-	w, x := guarded[byte](t, nw, atEnd), guarded[int8](t, nx, atEnd)
+	w, x := cputest.Guarded[byte](t, nw, atEnd), cputest.Guarded[int8](t, nx, atEnd)
 	for i := range w {
 		w[i] = byte(r.IntN(128))
 		if extreme {
@@ -90,7 +90,7 @@ func TestDotsU8S8(t *testing.T) {
 					t.Run(fmt.Sprintf("rows=%d/cols=%d/extreme=%v", rows, cols, extreme), func(t *testing.T) {
 						for _, atEnd := range []bool{true, false} {
 							w, x := panel(t, rng(rows), rows*cols, cols, extreme, atEnd)
-							dst := guarded[int32](t, rows, atEnd)
+							dst := cputest.Guarded[int32](t, rows, atEnd)
 							DotsU8S8(dst, w, x, rows, cols)
 							wantProducts(t, dst, w, x, rows, cols, 1, cols)
 						}
@@ -110,7 +110,7 @@ func TestMatMulU8S8(t *testing.T) {
 						atEnd, ldx := (rows+n)%2 == 0, cols+n%2*16
 						nx := max(0, (n-1)*ldx+cols)
 						w, x := panel(t, rng(rows), rows*cols, nx, cols == 576, atEnd)
-						dst := guarded[int32](t, rows*n, atEnd)
+						dst := cputest.Guarded[int32](t, rows*n, atEnd)
 						for i := range dst {
 							dst[i] = -1
 						}

@@ -84,13 +84,13 @@ func testNibbles(t *testing.T) {
 					states, packing := make([]uint8, width), make([]uint8, width)
 					for range 2 {
 						level := reachable(r, nib, states, rows, bias)
-						w := guarded[byte](t, nib.BlockBytes(rows, groups), rows%2 == 0)
+						w := cputest.Guarded[byte](t, nib.BlockBytes(rows, groups), rows%2 == 0)
 						pack.Pack(w, level, packing, rows, groups)
 						wantEqual(t, "states", packing, states)
 						for i := range level {
 							level[i] += bias
 						}
-						x := guarded[int8](t, width, rows%2 == 0)
+						x := cputest.Guarded[int8](t, width, rows%2 == 0)
 						for i := range x {
 							x[i] = int8(r.IntN(255) - 127)
 						}
@@ -100,7 +100,7 @@ func testNibbles(t *testing.T) {
 						}
 						cputest.ForEachTier(t, func(t *testing.T, _ cpu.Tier) {
 							for _, atEnd := range []bool{false, true} {
-								got, dots := guarded[byte](t, len(level), atEnd), guarded[int32](t, rows, atEnd)
+								got, dots := cputest.Guarded[byte](t, len(level), atEnd), cputest.Guarded[int32](t, rows, atEnd)
 								ExpandNibbles(got, w, rows, groups, nib)
 								wantEqual(t, "level", got, level)
 								DotsNibbles(dots, w, x, rows, groups, nib)

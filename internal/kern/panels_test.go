@@ -41,7 +41,7 @@ func rounded(x []float32, coarse bool) []float32 {
 
 // transposed returns w, of rows x cols, the other way round.
 func transposed(t *testing.T, w []float32, rows, cols int) []float32 {
-	u := guarded[float32](t, len(w), true)
+	u := cputest.Guarded[float32](t, len(w), true)
 	for r := range rows {
 		for c := range cols {
 			u[c*rows+r] = w[r*cols+c]
@@ -91,7 +91,7 @@ func testMatMulPanels(t *testing.T, rows, cols, n int, coarse bool) {
 			}
 		}
 		for _, add := range []bool{false, true} {
-			dst := guarded[float32](t, n*rows, atEnd)
+			dst := cputest.Guarded[float32](t, n*rows, atEnd)
 			copy(dst, start)
 			again := append([]float32(nil), start...)
 			for i := range min(panels.Len(), n*panels.Len()) {

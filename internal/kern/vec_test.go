@@ -47,7 +47,7 @@ func TestElementwise(t *testing.T) {
 		for i := range n {
 			want[i] = float32(float64(y[i]) + f32(float64(float32(a))*float64(x[i])))
 		}
-		got := guarded[float32](t, n, atEnd)
+		got := cputest.Guarded[float32](t, n, atEnd)
 		copy(got, y)
 		Axpy(got, a, x)
 		wantSame(t, "Axpy", got, want)
@@ -80,7 +80,7 @@ func TestElementwise(t *testing.T) {
 		Scale(got, a)
 		wantSame(t, "Scale", got, want)
 
-		head := guarded[float32](t, 2*n, atEnd)
+		head := cputest.Guarded[float32](t, 2*n, atEnd)
 		copy(head, x)
 		copy(head[n:], y)
 		sin := normals(t, r, n, atEnd)
@@ -104,7 +104,7 @@ func TestRMSNorm(t *testing.T) {
 		for i := range x {
 			want[i] = float64(x[i]) / math.Sqrt(sum/float64(n)+1e-5) * float64(w[i])
 		}
-		dst := guarded[float32](t, n, atEnd)
+		dst := cputest.Guarded[float32](t, n, atEnd)
 		RMSNorm(dst, x, w, 1e-5)
 		RMSNorm(x, x, w, 1e-5)
 		wantSame(t, "in place", x, dst)
@@ -118,7 +118,7 @@ func TestMaxIndex(t *testing.T) {
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	forEachLength(t, func(t *testing.T, n int, atEnd bool) {
 		r := rng(n)
-		x := guarded[float32](t, n, atEnd)
+		x := cputest.Guarded[float32](t, n, atEnd)
 		for i := range x {
 			x[i] = float32(r.IntN(8)) - 20 // many ties
 			if r.IntN(4) == 0 {

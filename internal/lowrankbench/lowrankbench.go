@@ -21,7 +21,6 @@ import (
 	"github.com/lamina-llm/lamina/internal/eval"
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/model"
-	"github.com/lamina-llm/lamina/model/kv"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack"
 	"github.com/lamina-llm/lamina/runtime/sched"
@@ -305,8 +304,7 @@ func (r *replay) Score(_ context.Context, ids []int32, emit func(i int, logits [
 // scorer runs windows of tokens through the model whose weights it is given.
 type scorer struct {
 	llama.Weights
-	m     *llama.Model
-	cache *kv.Pool
+	*llama.Windows
 }
 
 // scorer returns one for the calling goroutine, and the weights of all models.
@@ -323,25 +321,12 @@ func (b *bench) scorer(models [][]factors, pool model.Pool) (*scorer, []*weights
 		}
 	}
 	s := &scorer{Weights: all[0]}
-	var err error
-	if s.m, err = llama.New(c, s, pool, llama.Options{MaxBatchTokens: b.o.Window, MaxContext: b.o.Window}); err != nil {
+	m, err := llama.New(c, s, pool, llama.Options{MaxBatchTokens: b.o.Window, MaxContext: b.o.Window})
+	if err != nil {
 		return nil, nil, err
 	}
-	g := kv.Geometry{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, PageTokens: llama.PageTokens(b.o.Window)}
-	s.cache, err = kv.New(g, make([]byte, g.PageBytes()))
+	s.Windows, err = llama.NewWindows(m)
 	return s, all, err
-}
-
-// Score implements eval.Scorer.
-func (s *scorer) Score(ctx context.Context, ids []int32, emit func(i int, logits []float32) error) error {
-	seq, err := s.cache.NewSeq(len(ids))
-	if err != nil {
-		return err
-	}
-	defer seq.Close()
-	return s.m.Forward(ctx, []llama.Seq{{Tokens: ids, KV: seq, Want: llama.All}}, func(_, i int, logits []float32) error {
-		return emit(i, logits)
-	})
 }
 
 // times returns the median milliseconds of a token of each model, the models
@@ -357,15 +342,10 @@ func (b *bench) times(ctx context.Context, models [][]factors) ([]float64, error
 	for turn := range b.o.Turns {
 		for i := range models {
 			s.Weights = weights[i]
-			seq, err := s.cache.NewSeq(1)
-			if err != nil {
-				return nil, err
-			}
 			id := b.o.Tokens[turn%len(b.o.Tokens)]
 			start := time.Now()
-			err = s.m.Forward(ctx, []llama.Seq{{Tokens: []int32{id}, KV: seq, Want: llama.Last}}, func(int, int, []float32) error { return nil })
+			err := s.Score(ctx, []int32{id}, func(int, []float32) error { return nil })
 			all[i] = append(all[i], float64(time.Since(start).Microseconds())/1000)
-			seq.Close()
 			if err != nil {
 				return nil, err
 			}

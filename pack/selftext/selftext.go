@@ -150,7 +150,7 @@ func (w *writer) step(ctx context.Context, seqs []llama.Seq, text [][]int32, fir
 	return w.model.Forward(ctx, batch, func(seq, _ int, logits []float32) error {
 		i := who[seq]
 		at := (first+i)*w.options.Stretch + t
-		id, err := draw(logits, w.options.Temperature, uniform(w.options.Seed, at))
+		id, err := draw(logits, w.options.Temperature, Uniform(w.options.Seed, uint64(at)))
 		text[i][t] = id
 		return err
 	})
@@ -161,7 +161,7 @@ func (w *writer) begin(at int) int32 {
 	if w.options.BOS >= 0 {
 		return w.options.BOS
 	}
-	return int32(uniform(w.options.Seed, at) * float64(w.config.Vocab))
+	return int32(Uniform(w.options.Seed, uint64(at)) * float64(w.config.Vocab))
 }
 
 // draw picks the token at u, in [0, 1), of the distribution that logits mean.
@@ -185,9 +185,9 @@ func draw(logits []float32, temperature, u float64) (int32, error) {
 	return last, nil // rounding left a little
 }
 
-// uniform returns number i in [0, 1) of the sequence of a seed (SplitMix64).
-func uniform(seed uint64, i int) float64 {
-	z := seed + (uint64(i)+1)*0x9e3779b97f4a7c15
+// Uniform returns number i, from 0 on, of the sequence of a seed, in [0, 1) (SplitMix64).
+func Uniform(seed, i uint64) float64 {
+	z := seed + (i+1)*0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return float64((z^z>>31)>>11) / (1 << 53)

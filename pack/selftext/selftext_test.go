@@ -99,7 +99,7 @@ func TestWrite(t *testing.T) {
 			for _, p := range logits[:document[i+1]] {
 				low += float64(p)
 			}
-			u, high := uniform(o.Seed, at+i+1), low+float64(logits[document[i+1]])
+			u, high := Uniform(o.Seed, uint64(at+i+1)), low+float64(logits[document[i+1]])
 			if u < low-1e-3 || u > high+1e-3 {
 				t.Errorf("token %d is %d, from %.4f to %.4f of the distribution; drawn was %.4f", at+i+1, document[i+1], low, high, u)
 			}
@@ -167,7 +167,7 @@ func TestDraw(t *testing.T) {
 			for v := range p {
 				logits[v] = float32(max(-1e30, math.Log(p[v])) * temperature)
 			}
-			id, err := draw(logits, temperature, uniform(9, i))
+			id, err := draw(logits, temperature, Uniform(9, uint64(i)))
 			if err != nil {
 				t.Fatal(err)
 			}

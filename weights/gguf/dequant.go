@@ -7,6 +7,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/lamina-llm/lamina/internal/half"
 )
 
 // Type is the element type of a tensor, numbered as in ggml.
@@ -102,7 +104,7 @@ func decodeF32(dst []float32, src []byte) {
 
 func decodeF16(dst []float32, src []byte) {
 	for i := range dst {
-		dst[i] = half(src[2*i:])
+		dst[i] = float(src[2*i:])
 	}
 }
 
@@ -114,7 +116,7 @@ func decodeBF16(dst []float32, src []byte) {
 
 func decodeQ8_0(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[34:] {
-		d := half(src)
+		d := float(src)
 		for i, q := range src[2:34] {
 			dst[i] = d * float32(int8(q))
 		}
@@ -123,7 +125,7 @@ func decodeQ8_0(dst []float32, src []byte) {
 
 func decodeQ4_0(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[18:] {
-		d := half(src)
+		d := float(src)
 		for i, q := range src[2:18] {
 			dst[i] = d * float32(int(q&15)-8)
 			dst[i+16] = d * float32(int(q>>4)-8)
@@ -133,7 +135,7 @@ func decodeQ4_0(dst []float32, src []byte) {
 
 func decodeQ4_1(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[20:] {
-		d, m := half(src), half(src[2:])
+		d, m := float(src), float(src[2:])
 		for i, q := range src[4:20] {
 			dst[i] = float32(d*float32(q&15)) + m
 			dst[i+16] = float32(d*float32(q>>4)) + m
@@ -143,7 +145,7 @@ func decodeQ4_1(dst []float32, src []byte) {
 
 func decodeQ5_0(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[22:] {
-		d, high := half(src), binary.LittleEndian.Uint32(src[2:])
+		d, high := float(src), binary.LittleEndian.Uint32(src[2:])
 		for i, q := range src[6:22] {
 			dst[i] = d * float32(int(q&15)|int(high>>i&1)<<4-16)
 			dst[i+16] = d * float32(int(q>>4)|int(high>>(i+16)&1)<<4-16)
@@ -153,7 +155,7 @@ func decodeQ5_0(dst []float32, src []byte) {
 
 func decodeQ5_1(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[32:], src[24:] {
-		d, m, high := half(src), half(src[2:]), binary.LittleEndian.Uint32(src[4:])
+		d, m, high := float(src), float(src[2:]), binary.LittleEndian.Uint32(src[4:])
 		for i, q := range src[8:24] {
 			dst[i] = float32(d*float32(uint32(q&15)|high>>i&1<<4)) + m
 			dst[i+16] = float32(d*float32(uint32(q>>4)|high>>(i+16)&1<<4)) + m
@@ -165,7 +167,7 @@ func decodeQ5_1(dst []float32, src []byte) {
 // Byte i of a 32-byte half holds weights i, 32+i, 64+i and 96+i of 128.
 func decodeQ2_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[84:] {
-		scales, qs, d, dmin := src[:16], src[16:80], half(src[80:]), half(src[82:])
+		scales, qs, d, dmin := src[:16], src[16:80], float(src[80:]), float(src[82:])
 		for i := range 256 {
 			s := scales[i/16]
 			q := qs[i/128*32+i%32] >> (i / 32 % 4 * 2) & 3
@@ -178,7 +180,7 @@ func decodeQ2_K(dst []float32, src []byte) {
 // low bits as in Q2_K, 16 scales of 6 bits with bias 32, d.
 func decodeQ3_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[110:] {
-		high, qs, packed, d := src[:32], src[32:96], src[96:108], half(src[108:])
+		high, qs, packed, d := src[:32], src[32:96], src[96:108], float(src[108:])
 		for g := range 16 {
 			low := packed[g%8] >> (g / 8 * 4) & 15
 			top := packed[8+g%4] >> (g / 4 * 2) & 3
@@ -207,7 +209,7 @@ func scaleMin(p []byte, g int) (scale, minimum float32) {
 // of a 32-byte quarter holds weights i and 32+i of 64.
 func decodeQ4_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[144:] {
-		d, dmin, packed, qs := half(src), half(src[2:]), src[4:16], src[16:144]
+		d, dmin, packed, qs := float(src), float(src[2:]), src[4:16], src[16:144]
 		for g := range 8 {
 			s, m := scaleMin(packed, g)
 			s, m = float32(d*s), float32(dmin*m)
@@ -221,7 +223,7 @@ func decodeQ4_K(dst []float32, src []byte) {
 // Q5_K: as Q4_K, with 32 bytes of high bits (bit g of byte i) before the low ones.
 func decodeQ5_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[176:] {
-		d, dmin, packed, high, qs := half(src), half(src[2:]), src[4:16], src[16:48], src[48:176]
+		d, dmin, packed, high, qs := float(src), float(src[2:]), src[4:16], src[16:48], src[48:176]
 		for g := range 8 {
 			s, m := scaleMin(packed, g)
 			s, m = float32(d*s), float32(dmin*m)
@@ -238,7 +240,7 @@ func decodeQ5_K(dst []float32, src []byte) {
 // high byte i%32 holds i, 32+i, 64+i and 96+i.
 func decodeQ6_K(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[256:], src[210:] {
-		low, high, scales, d := src[:128], src[128:192], src[192:208], half(src[208:])
+		low, high, scales, d := src[:128], src[128:192], src[192:208], float(src[208:])
 		for g := range 16 {
 			dl := d * float32(int8(scales[g]))
 			for i := g * 16; i < g*16+16; i++ {
@@ -250,14 +252,5 @@ func decodeQ6_K(dst []float32, src []byte) {
 	}
 }
 
-// half converts an IEEE 754 binary16. Moving the exponent into place leaves it
-// 112 too small; the multiplication mends that, exactly, for subnormals too.
-func half(b []byte) float32 {
-	h := binary.LittleEndian.Uint16(b)
-	sign, u := uint32(h&0x8000)<<16, uint32(h&0x7fff)<<13
-	if h&0x7c00 == 0x7c00 { // infinity or NaN
-		return math.Float32frombits(sign | 0x7f800000 | u)
-	}
-	f := math.Float32frombits(u) * 0x1p112
-	return math.Float32frombits(sign | math.Float32bits(f))
-}
+// float reads a binary16.
+func float(b []byte) float32 { return half.Float32(binary.LittleEndian.Uint16(b)) }

@@ -27,6 +27,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/lamina-llm/lamina/internal/half"
 )
 
 // Errors, wrapped with the file and tensor they concern.
@@ -300,18 +302,7 @@ func convert(dst []float32, b []byte, d DType) {
 		}
 	case F16:
 		for i := range dst {
-			dst[i] = half(binary.LittleEndian.Uint16(b[2*i:]))
+			dst[i] = half.Float32(binary.LittleEndian.Uint16(b[2*i:]))
 		}
 	}
-}
-
-// half converts an IEEE 754 binary16. Moving the exponent into place leaves it
-// 112 too small; the multiplication mends that, exactly, for subnormals too.
-func half(h uint16) float32 {
-	sign, u := uint32(h&0x8000)<<16, uint32(h&0x7fff)<<13
-	if h&0x7c00 == 0x7c00 { // infinity or NaN
-		return math.Float32frombits(sign | 0x7f800000 | u)
-	}
-	f := math.Float32frombits(u) * 0x1p112
-	return math.Float32frombits(sign | math.Float32bits(f))
 }

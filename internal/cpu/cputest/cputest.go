@@ -1,4 +1,5 @@
-// Package cputest runs one test body on every instruction-set tier.
+// Package cputest helps to test kernels: it runs one test body on every
+// instruction-set tier, and gives operands between pages that fault.
 package cputest
 
 import (

@@ -1,4 +1,4 @@
-package kern
+package cputest
 
 import (
 	"syscall"
@@ -6,11 +6,11 @@ import (
 	"unsafe"
 )
 
-// guarded returns a slice of n elements in memory of its own, between two pages
+// Guarded returns a slice of n zeros in memory of its own, between two pages
 // that fault on any access. With atEnd the slice ends where the upper page
 // starts, else it starts where the lower one ends. The rest of its pages holds a
 // canary that is checked when the test ends.
-func guarded[T any](t testing.TB, n int, atEnd bool) []T {
+func Guarded[T any](t testing.TB, n int, atEnd bool) []T {
 	t.Helper()
 	const canary = 0xa5
 	page := syscall.Getpagesize()
