@@ -140,6 +140,8 @@ func parseMessages(raw []json.RawMessage) ([]Message, *apiError) {
 		case "system", "user", "assistant", "tool":
 		case "developer": // the newer name of "system", which templates do not know
 			m.Role = "system"
+		case "":
+			return nil, badRequest(at+".role", "missing_required_parameter", "Missing required parameter: '%s.role'.", at)
 		default:
 			return nil, badRequest(at+".role", "invalid_value", "Invalid '%s.role': %q is not one of system, developer, user, assistant, tool.", at, m.Role)
 		}
@@ -174,24 +176,31 @@ func parseContent(at string, raw json.RawMessage) (string, *apiError) {
 		return "", badRequest(at, "invalid_type", "Invalid type for '%s': expected a string or an array of text parts, but got: %s.", at, jsonKind(raw))
 	}
 	var parts []struct {
-		Type    string `json:"type"`
-		Text    string `json:"text"`
-		Refusal string `json:"refusal"`
+		Type    string  `json:"type"`
+		Text    *string `json:"text"`
+		Refusal *string `json:"refusal"`
 	}
 	if err := json.Unmarshal(raw, &parts); err != nil {
 		return "", badType(at, err)
 	}
 	var b strings.Builder
 	for i, p := range parts {
+		at := fmt.Sprintf("%s[%d]", at, i)
+		text := p.Text
 		switch p.Type {
 		case "text":
-			b.WriteString(p.Text)
 		case "refusal":
-			b.WriteString(p.Refusal)
+			text = p.Refusal
+		case "":
+			return "", badRequest(at+".type", "missing_required_parameter", "Missing required parameter: '%s.type'.", at)
 		default:
-			return "", badRequest(fmt.Sprintf("%s[%d].type", at, i), "unsupported_content",
+			return "", badRequest(at+".type", "unsupported_content",
 				"Content parts of type %q are not supported: this model reads text only.", p.Type)
 		}
+		if text == nil {
+			return "", badRequest(at+"."+p.Type, "missing_required_parameter", "Missing required parameter: '%s.%s'.", at, p.Type)
+		}
+		b.WriteString(*text)
 	}
 	return b.String(), nil
 }

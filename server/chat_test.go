@@ -152,7 +152,9 @@ func TestChatRefusals(t *testing.T) {
 		{`{"messages":"hi"}`, "messages", "invalid_type"},
 		{`{"messages":["hi"]}`, "messages[0]", "invalid_type"},
 		{`{"messages":[` + user + `,{"role":"king","content":"x"}]}`, "messages[1].role", "invalid_value"},
-		{`{"messages":[{"content":"x"}]}`, "messages[0].role", "invalid_value"},
+		{`{"messages":[{"content":"x"}]}`, "messages[0].role", "missing_required_parameter"},
+		{`{"messages":[{"role":"user","content":[{"text":"x"}]}]}`, "messages[0].content[0].type", "missing_required_parameter"},
+		{`{"messages":[{"role":"user","content":[{"type":"text"}]}]}`, "messages[0].content[0].text", "missing_required_parameter"},
 		{`{"messages":[{"role":1,"content":"x"}]}`, "messages[0].role", "invalid_type"},
 		{`{"messages":[{"role":"user"}]}`, "messages[0].content", "missing_required_parameter"},
 		{`{"messages":[{"role":"user","content":5}]}`, "messages[0].content", "invalid_type"},
@@ -216,7 +218,10 @@ func TestTokenize(t *testing.T) {
 	r.refuse("/detokenize", `{"tokens":[99999999999]}`, 400, "tokens", "invalid_value")
 	r.refuse("/detokenize", `{"tokens":["a"]}`, 400, "tokens", "invalid_type")
 	r.refuse("/tokenize", `{"prompt":5}`, 400, "prompt", "invalid_type")
-	r.refuse("/tokenize", `{}`, 400, "messages", "missing_required_parameter")
+	r.refuse("/detokenize", `{"tokens":[1,null]}`, 400, "tokens", "invalid_type")
+	r.refuse("/detokenize", `{}`, 400, "tokens", "missing_required_parameter")
+	r.refuse("/tokenize", `{}`, 400, "prompt", "missing_required_parameter")
+	r.refuse("/tokenize", `{"messages":[]}`, 400, "messages", "missing_required_parameter")
 	resp := r.do("POST", "/tokenize", `{"messages":[{"role":"user","content":"x"}]}`)
 	if b, _ := io.ReadAll(resp.Body); !strings.HasPrefix(string(b), `{"count":19,`) {
 		t.Errorf("messages: %s", b)

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"github.com/lamina-llm/lamina/model"
@@ -74,23 +75,34 @@ func (s *Server) parsePrompt(raw json.RawMessage) (texts []string, prompts [][]i
 	if raw[0] == '[' {
 		inner = bytes.TrimLeft(raw[1:], " \t\r\n")[0] // valid JSON: at least the bracket follows
 	}
-	var ids [][]int32
+	var ids [][]tokenID
 	var err error
 	switch {
 	case raw[0] == '"':
 		texts = make([]string, 1)
 		err = json.Unmarshal(raw, &texts[0])
 	case inner == '"':
-		err = json.Unmarshal(raw, &texts)
+		var list []*string
+		err = json.Unmarshal(raw, &list)
+		for _, t := range list {
+			if t == nil {
+				return nil, nil, wrong
+			}
+			texts = append(texts, *t)
+		}
 	case inner == '[':
 		err = json.Unmarshal(raw, &ids)
 	case inner == ']':
 		return nil, nil, badRequest("prompt", "invalid_value", "Invalid 'prompt': it is an empty array.")
 	case raw[0] == '[':
-		ids = make([][]int32, 1)
+		ids = make([][]tokenID, 1)
 		err = json.Unmarshal(raw, &ids[0])
 	default:
 		return nil, nil, wrong
+	}
+	var id *idError
+	if errors.As(err, &id) {
+		return nil, nil, badType("prompt", err)
 	}
 	if err != nil {
 		return nil, nil, wrong
@@ -106,10 +118,11 @@ func (s *Server) parsePrompt(raw json.RawMessage) (texts []string, prompts [][]i
 		prompts = append(prompts, p)
 	}
 	for _, p := range ids {
-		if e := s.checkIDs("prompt", p); e != nil {
+		checked, e := s.checkIDs("prompt", p)
+		if e != nil {
 			return nil, nil, e
 		}
-		prompts = append(prompts, p)
+		prompts = append(prompts, checked)
 	}
 	for _, p := range prompts {
 		if len(p) == 0 {
@@ -120,13 +133,15 @@ func (s *Server) parsePrompt(raw json.RawMessage) (texts []string, prompts [][]i
 }
 
 // checkIDs refuses token ids outside of the vocabulary.
-func (s *Server) checkIDs(param string, ids []int32) *apiError {
-	for _, id := range ids {
+func (s *Server) checkIDs(param string, ids []tokenID) ([]int32, *apiError) {
+	out := make([]int32, len(ids))
+	for i, id := range ids {
 		if id < 0 || int(id) >= s.text.Vocab() {
-			return badRequest(param, "invalid_value", "Invalid '%s': token id %d is outside of the vocabulary of %d.", param, id, s.text.Vocab())
+			return nil, badRequest(param, "invalid_value", "Invalid '%s': token id %d is outside of the vocabulary of %d.", param, id, s.text.Vocab())
 		}
+		out[i] = int32(id)
 	}
-	return nil
+	return out, nil
 }
 
 // detokenize joins the bytes of tokens into valid UTF-8.

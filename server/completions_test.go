@@ -62,6 +62,7 @@ func TestPromptShapes(t *testing.T) {
 		{`"abc"`, []string{"abc"}, 4},
 		{`["a", "bcd", "e<&>"]`, []string{"a", "bcd", "e<&>"}, 11},
 		{`[104,105]`, []string{"hi"}, 2},
+		{`[104.0,1.05e2]`, []string{"hi"}, 2},
 		{`[ [104,105], [256,33] ]`, []string{"hi", "!"}, 4},
 	} {
 		a := r.ask(completions, `{"echo":true,"max_tokens":4,"prompt":`+c.prompt+`}`)
@@ -75,10 +76,11 @@ func TestPromptShapes(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{`7`, `{}`, `true`, `[1,"a"]`, `["a",1]`, `[[1],2]`, `[1.5]`, `[[]]`, `[]`, `[300]`, `[-1]`, `[99999999999]`, `[null,{}]`, `[[["a"]]]`} {
+	for _, bad := range []string{`7`, `{}`, `true`, `[1,"a"]`, `["a",1]`, `[[1],2]`, `[1.5]`, `[[]]`, `[]`, `[300]`, `[-1]`, `[99999999999]`, `[1e99]`, `[99999999999999999999]`,
+		`[null,{}]`, `[null]`, `["a",null]`, `[104,null]`, `[[["a"]]]`} {
 		code := "invalid_type"
 		switch bad {
-		case `[[]]`, `[]`, `[300]`, `[-1]`:
+		case `[[]]`, `[]`, `[300]`, `[-1]`, `[99999999999]`, `[1e99]`, `[99999999999999999999]`:
 			code = "invalid_value"
 		}
 		r.refuse(completions, `{"prompt":`+bad+`}`, 400, "prompt", code)
@@ -279,7 +281,10 @@ func TestCompletionRefusals(t *testing.T) {
 		{`{"prompt":"x","max_tokens":-1}`, "max_tokens", "invalid_value"},
 		{`{"prompt":"x","temperature":"hot"}`, "temperature", "invalid_type"},
 		{`{"prompt":"x","temperature":2.1}`, "temperature", "invalid_value"},
-		{`{"prompt":"x","temperature":1e999}`, "temperature", "invalid_type"},
+		{`{"prompt":"x","temperature":1e999}`, "temperature", "invalid_value"},
+		{`{"prompt":"x","max_tokens":1e30}`, "max_tokens", "invalid_value"},
+		{`{"prompt":"x","seed":18446744073709551615}`, "seed", "invalid_value"},
+		{`{"prompt":"x","seed":0.5}`, "seed", "invalid_type"},
 		{`{"prompt":"x","top_p":-0.1}`, "top_p", "invalid_value"},
 		{`{"prompt":"x","top_k":-2}`, "top_k", "invalid_value"},
 		{`{"prompt":"x","min_p":2}`, "min_p", "invalid_value"},
@@ -305,6 +310,10 @@ func TestCompletionRefusals(t *testing.T) {
 		r.refuse(completions, c.body, 400, c.param, c.code)
 	}
 	r.refuse(completions, `{"prompt":"x","model":"gpt-9"}`, 404, "model", "model_not_found")
+	if e := r.refuse(completions, `{"prompt":"x","seed":18446744073709551615}`, 400, "seed", "invalid_value"); e.Message !=
+		"Invalid 'seed': 18446744073709551615 is out of range." {
+		t.Errorf("message %q", e.Message)
+	}
 	if e := r.refuse(completions, `{"prompt":"x","max_tokens":"5"}`, 400, "max_tokens", "invalid_type"); e.Message !=
 		"Invalid type for 'max_tokens': expected an integer, but got: string." {
 		t.Errorf("message %q", e.Message)

@@ -27,8 +27,6 @@ const statusGone = 499
 // Error types of the OpenAI API.
 const (
 	typeInvalid     = "invalid_request_error"
-	typeAuth        = "authentication_error"
-	typeNotFound    = "not_found_error"
 	typeRateLimit   = "rate_limit_error"
 	typeUnavailable = "service_unavailable_error"
 	typeServer      = "server_error"
@@ -128,7 +126,11 @@ func fail(ctx *fasthttp.RequestCtx, e *apiError) {
 // prefix is the path of the value that was decoded, empty for the whole body.
 func badType(prefix string, err error) *apiError {
 	var te *json.UnmarshalTypeError
-	if !errors.As(err, &te) {
+	var id *idError
+	switch {
+	case errors.As(err, &id):
+		return badRequest(prefix, "invalid_value", "%s", err)
+	case !errors.As(err, &te):
 		return badRequest(prefix, "invalid_json", "The request body is not valid JSON: %s", err)
 	}
 	field := prefix
@@ -140,7 +142,11 @@ func badType(prefix string, err error) *apiError {
 	case got == "bool":
 		got = "boolean"
 	case strings.HasPrefix(got, "number "):
-		got = "number (" + strings.TrimPrefix(got, "number ") + ")"
+		n := strings.TrimPrefix(got, "number ")
+		if field != "" && huge(n) {
+			return badRequest(field, "invalid_value", "Invalid '%s': %s is out of range.", field, n)
+		}
+		got = "number (" + n + ")"
 	}
 	if field == "" {
 		return badRequest("", "invalid_type", "Invalid type for the request body: expected an object, but got: %s.", got)
@@ -160,6 +166,7 @@ func (s *Server) protocolError(ctx *fasthttp.RequestCtx, err error) {
 		e = newError(fasthttp.StatusRequestEntityTooLarge, typeInvalid, "request_too_large",
 			"The request body is larger than %d bytes.", s.o.MaxBody)
 	case errors.As(err, &small):
+		drain(ctx.Conn())
 		e = newError(fasthttp.StatusRequestHeaderFieldsTooLarge, typeInvalid, "headers_too_large", "The request headers are too large.")
 	case errors.As(err, &ne) && ne.Timeout():
 		e = newError(fasthttp.StatusRequestTimeout, typeInvalid, "read_timeout", "The request did not arrive in time.")

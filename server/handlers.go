@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
@@ -51,6 +52,10 @@ func (s *Server) handleGenerate(parse func([]byte) (*call, *apiError)) fasthttp.
 		ctx.SetContentType("text/event-stream; charset=utf-8")
 		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-cache")
 		ctx.Response.Header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+		if !ctx.Request.Header.IsHTTP11() {
+			st.unframed(ctx)
+			return
+		}
 		ctx.Response.ImmediateHeaderFlush = true
 		ctx.SetBodyStream(st, -1)
 		release = nil
@@ -73,7 +78,7 @@ func (s *Server) modelInfo(id string) modelInfo {
 func (s *Server) serves(id string) bool { return slices.Contains(s.o.Models, id) }
 
 func (s *Server) unknownModel(id string) *apiError {
-	e := newError(fasthttp.StatusNotFound, typeNotFound, "model_not_found",
+	e := newError(fasthttp.StatusNotFound, typeInvalid, "model_not_found",
 		"The model %q does not exist; this server has: %s.", id, strings.Join(s.o.Models, ", "))
 	e.Param = optional("model")
 	return e
@@ -116,6 +121,9 @@ func (s *Server) handleTokenize(ctx *fasthttp.RequestCtx) {
 		if e := s.checkModel(r.Model); e != nil {
 			return nil, e
 		}
+		if r.Prompt == nil && r.Messages == nil {
+			return nil, badRequest("prompt", "missing_required_parameter", "Missing required parameter: 'prompt', a string, or 'messages'.")
+		}
 		if r.Prompt == nil {
 			m, e := parseMessages(r.Messages)
 			if e != nil {
@@ -146,22 +154,25 @@ func (s *Server) handleTokenize(ctx *fasthttp.RequestCtx) {
 // handleDetokenize serves POST /detokenize: token ids in, text out.
 func (s *Server) handleDetokenize(ctx *fasthttp.RequestCtx) {
 	var r struct {
-		Model  string    `json:"model"`
-		Tokens []integer `json:"tokens"`
+		Model  string          `json:"model"`
+		Tokens json.RawMessage `json:"tokens"`
 	}
-	e := decodeBody(ctx.PostBody(), &r)
-	if e == nil {
-		e = s.checkModel(r.Model)
-	}
-	ids := make([]int32, len(r.Tokens))
-	for i, t := range r.Tokens {
-		if ids[i] = int32(t); integer(ids[i]) != t {
-			ids[i] = -1
+	ids, e := func() ([]int32, *apiError) {
+		if e := decodeBody(ctx.PostBody(), &r); e != nil {
+			return nil, e
 		}
-	}
-	if e == nil {
-		e = s.checkIDs("tokens", ids)
-	}
+		if e := s.checkModel(r.Model); e != nil {
+			return nil, e
+		}
+		if !present(r.Tokens) {
+			return nil, badRequest("tokens", "missing_required_parameter", "Missing required parameter: 'tokens', an array of token ids.")
+		}
+		var tokens []tokenID
+		if err := json.Unmarshal(r.Tokens, &tokens); err != nil {
+			return nil, badType("tokens", err)
+		}
+		return s.checkIDs("tokens", tokens)
+	}()
 	if e != nil {
 		fail(ctx, e)
 		return

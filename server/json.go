@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"reflect"
 	"strconv"
@@ -33,6 +34,7 @@ func writeJSON(ctx *fasthttp.RequestCtx, status int, body []byte) {
 // decodeBody decodes a request body into the struct that v points to. Unknown
 // fields are accepted: clients add new ones all the time.
 func decodeBody(body []byte, v any) *apiError {
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // some editors and shells write one
 	if !utf8.Valid(body) {
 		return badRequest("", "invalid_json", "The request body is not valid UTF-8.")
 	}
@@ -63,6 +65,33 @@ func (i *integer) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	return &json.UnmarshalTypeError{Value: jsonKind(b), Type: reflect.TypeFor[integer]()}
+}
+
+// tokenID is a token id in a request: an integer, and not null.
+type tokenID int32
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *tokenID) UnmarshalJSON(b []byte) error {
+	var i integer
+	err := i.UnmarshalJSON(b)
+	switch *t = tokenID(i); {
+	case string(b) == "null":
+		return &json.UnmarshalTypeError{Value: "null", Type: reflect.TypeFor[tokenID]()}
+	case err != nil && huge(string(b)), err == nil && integer(*t) != i:
+		return &idError{string(b[:min(len(b), 32)])}
+	}
+	return err
+}
+
+// idError is a token id that no vocabulary has.
+type idError struct{ id string }
+
+func (e *idError) Error() string { return "Token id " + e.id + " is outside of the vocabulary." }
+
+// huge says whether a JSON number has no exact float64: too large to mean much.
+func huge(n string) bool {
+	f, err := strconv.ParseFloat(n, 64)
+	return errors.Is(err, strconv.ErrRange) || err == nil && math.Abs(f) >= 1<<53
 }
 
 // jsonKind names the kind of a JSON value as encoding/json does in its errors.

@@ -99,7 +99,7 @@ func New(gen Generator, text Text, template Templater, o Options) (*Server, erro
 		ConnState:    s.connState,
 		Logger:       quietLogger{s.log},
 
-		Concurrency:        o.MaxConns,
+		Concurrency:        2 * o.MaxConns, // never reached: limitedListener refuses earlier
 		MaxRequestBodySize: o.MaxBody,
 		ReadBufferSize:     16 << 10, // bounds the headers too
 		ReadTimeout:        o.ReadTimeout,
@@ -124,7 +124,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if closed {
 		return ln.Close()
 	}
-	if err := s.http.Serve(timed(ln, s.log)); err != nil {
+	if err := s.http.Serve(timed(limitedListener{ln, s}, s.log)); err != nil {
 		return fmt.Errorf("server: %w", err)
 	}
 	return nil
@@ -251,7 +251,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	r, ok := s.routes[path]
 	if !ok {
-		fail(ctx, newError(fasthttp.StatusNotFound, typeNotFound, "not_found", "There is nothing at %s.", ctx.Path()))
+		fail(ctx, newError(fasthttp.StatusNotFound, typeInvalid, "not_found", "There is nothing at %s; GET / lists what there is.", ctx.Path()))
 		return
 	}
 	name = path
@@ -269,11 +269,20 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 			"%s is not allowed here, only %s.", method, allow))
 	case !r.open && !s.authorised(ctx):
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		fail(ctx, newError(fasthttp.StatusUnauthorized, typeAuth, "invalid_api_key",
+		fail(ctx, newError(fasthttp.StatusUnauthorized, typeInvalid, "invalid_api_key",
 			"A valid API key is required, as \"Authorization: Bearer KEY\"."))
+	case r.method == "POST" && !plainBody(ctx):
+		fail(ctx, newError(fasthttp.StatusUnsupportedMediaType, typeInvalid, "unsupported_encoding",
+			"Request bodies are read as they are, without Content-Encoding %q.", ctx.Request.Header.ContentEncoding()))
 	default:
 		r.handle(ctx)
 	}
+}
+
+// plainBody says whether a request's body is not compressed.
+func plainBody(ctx *fasthttp.RequestCtx) bool {
+	e := string(ctx.Request.Header.ContentEncoding())
+	return e == "" || strings.EqualFold(e, "identity")
 }
 
 // identify gives the response its x-request-id: the client's own if it is

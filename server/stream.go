@@ -9,6 +9,8 @@ import (
 	"net"
 	"runtime/debug"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // stream is a generation as the body of a response: an io.ReadCloser that
@@ -82,6 +84,23 @@ func (st *stream) Close() error {
 	st.silent.Stop()
 	st.close()
 	return nil
+}
+
+// unframed answers an HTTP/1.0 request, which knows no chunks: the body ends
+// with the connection. fasthttp would send chunks nevertheless, so all is
+// written here, and a hijack that does nothing keeps it from answering too.
+func (st *stream) unframed(ctx *fasthttp.RequestCtx) {
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(net.Conn) {})
+	h := &ctx.Response.Header
+	h.SetConnectionClose()
+	h.SetServer("lamina")
+	if err := st.conn.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout)); err != nil {
+		return
+	}
+	if _, err := st.conn.Write(h.Header()); err == nil {
+		_, _ = io.Copy(st.conn, struct{ io.Reader }{st}) // an error is a client that went away
+	}
 }
 
 // fill waits for one event, the end, or silence, and writes what it means.
