@@ -14,6 +14,7 @@ import (
 	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/internal/kern"
 	"github.com/lamina-llm/lamina/internal/tile"
+	"github.com/lamina-llm/lamina/model"
 	"github.com/lamina-llm/lamina/weights"
 )
 
@@ -123,18 +124,7 @@ func (c *coded) values(rows, cols int) ([]float32, error) {
 	for i := range ids {
 		ids[i] = int32(i)
 	}
-	return out, decode.NewCoded(m, decode.NewWorkspace(serial{}, s)).Rows(out, ids)
-}
-
-// serial is the calling goroutine as a pool.
-type serial struct{}
-
-func (serial) Workers() int { return 1 }
-
-func (serial) For(n int, f func(worker, i int)) {
-	for i := range n {
-		f(0, i)
-	}
+	return out, decode.NewCoded(m, decode.NewWorkspace(model.Serial{}, s)).Rows(out, ids)
 }
 
 // target is one matrix to be coded, in memory.

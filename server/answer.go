@@ -10,12 +10,13 @@ import (
 
 // format renders the choices of one endpoint.
 type format interface {
-	prefix() string            // of the answer's id
-	object(stream bool) string // the "object" field
-	opening(index int) any     // a choice's first chunk, or nil
-	chunks(p *piece) []any     // a piece as the choices of zero or more chunks
-	whole(p *piece) any        // a finished choice
-	wantsTokens() bool         // log-probabilities are shown
+	prefix() string               // of the answer's id
+	object(stream bool) string    // the "object" field
+	opening(index int) any        // a choice's first chunk, or nil
+	chunks(p *piece) []any        // a piece as the choices of zero or more chunks
+	gather(w *gathered, p *piece) // adds a piece to a choice of a whole answer
+	whole(w *gathered) [][]byte   // such a choice, finished, as JSON in parts
+	wantsTokens() bool            // log-probabilities are shown
 }
 
 // piece is some more of one choice, or all of it.

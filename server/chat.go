@@ -249,11 +249,22 @@ func (f *chatFormat) opening(index int) any {
 	return chatChoice{Index: index, Delta: &chatDelta{Role: "assistant", Content: new(string)}}
 }
 
-func (f *chatFormat) whole(p *piece) any {
-	return chatChoice{
-		Index: p.index, Message: &chatAnswer{Role: "assistant", Content: p.text},
-		Logprobs: f.tokens(p), FinishReason: finish(p.finish), StopReason: optional(p.stopped),
+func (f *chatFormat) gather(w *gathered, p *piece) {
+	w.text = addText(w.text, p.text)
+	if f.logprobs {
+		w.lists[0] = addElements(w.lists[0], f.tokens(p).Content)
 	}
+}
+
+func (f *chatFormat) whole(w *gathered) [][]byte {
+	fills := []fill{{"content", [][]byte{w.text}}}
+	if f.logprobs {
+		fills = append(fills, fill{"content", [][]byte{w.lists[0]}})
+	}
+	return weave(chatChoice{
+		Index: w.index, Message: &chatAnswer{Role: "assistant"},
+		Logprobs: f.tokens(&w.piece), FinishReason: finish(w.finish), StopReason: optional(w.stopped),
+	}, fills...)
 }
 
 // chunks gives the text its chunk and the finish reason another with an empty

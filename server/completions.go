@@ -173,7 +173,6 @@ type completionFormat struct {
 func (f *completionFormat) prefix() string     { return "cmpl-" }
 func (f *completionFormat) object(bool) string { return "text_completion" }
 func (f *completionFormat) opening(int) any    { return nil }
-func (f *completionFormat) whole(p *piece) any { return f.chunks(p)[0] }
 func (f *completionFormat) wantsTokens() bool  { return f.logprobs }
 func (f *completionFormat) chunks(p *piece) []any {
 	c := completionChoice{Text: p.text, Index: p.index, FinishReason: finish(p.finish), StopReason: optional(p.stopped)}
@@ -181,6 +180,26 @@ func (f *completionFormat) chunks(p *piece) []any {
 		c.Logprobs = legacy(f.text, p.tokens, p.offset)
 	}
 	return []any{c}
+}
+
+func (f *completionFormat) gather(w *gathered, p *piece) {
+	w.text = addText(w.text, p.text)
+	if f.logprobs {
+		l := legacy(f.text, p.tokens, p.offset)
+		for i, v := range []any{l.Tokens, l.TokenLogprobs, l.TopLogprobs, l.TextOffset} {
+			w.lists[i] = addElements(w.lists[i], v)
+		}
+	}
+}
+
+func (f *completionFormat) whole(w *gathered) [][]byte {
+	fills := []fill{{"text", [][]byte{w.text}}}
+	if f.logprobs {
+		for i, field := range []string{"tokens", "token_logprobs", "top_logprobs", "text_offset"} {
+			fills = append(fills, fill{field, [][]byte{w.lists[i]}})
+		}
+	}
+	return weave(f.chunks(&w.piece)[0], fills...)
 }
 
 // finish is the wire form of a finish reason: null while it goes on.

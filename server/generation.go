@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 
@@ -150,36 +149,4 @@ func (g *generation) close() {
 			g.s.log.Warn("generation ended early", append(attrs, "err", e)...)
 		}
 	})
-}
-
-// collect waits for all choices and returns the whole answer.
-func (g *generation) collect() ([]byte, *apiError) {
-	whole := make([]piece, len(g.call.jobs))
-	texts := make([]strings.Builder, len(whole))
-	show := func(p *piece) {
-		w := &whole[p.index]
-		w.index, w.offset, w.finish, w.stopped = p.index, p.offset, p.finish, p.stopped
-		texts[p.index].WriteString(p.text)
-		w.tokens = append(w.tokens, p.tokens...)
-	}
-	for t := range g.events {
-		g.observe(t)
-		if p, ok := g.add(t.index, t.Event); ok {
-			show(&p)
-		}
-	}
-	for _, p := range g.late() {
-		show(&p)
-	}
-	if g.err != nil {
-		return nil, toAPI(g.err)
-	}
-	choices := make([]any, len(whole))
-	for i := range whole {
-		whole[i].text = texts[i].String()
-		choices[i] = g.call.format.whole(&whole[i])
-	}
-	out := g.call.envelope(false, choices...)
-	out.Usage = encode(g.usage())
-	return encode(out), nil
 }

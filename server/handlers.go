@@ -35,12 +35,13 @@ func (s *Server) handleGenerate(parse func([]byte) (*call, *apiError)) fasthttp.
 		g := s.generate(c, requestID(ctx), conn, end)
 		release = g.close
 		if !c.stream {
-			body, e := g.collect()
+			a, e := g.collect()
 			if e != nil {
 				fail(ctx, e)
 				return
 			}
-			writeJSON(ctx, fasthttp.StatusOK, body)
+			ctx.SetContentType("application/json")
+			ctx.SetBodyStream(a, a.size())
 			return
 		}
 		st := newStream(g, conn)

@@ -81,6 +81,7 @@ type Options struct {
 
 	MaxBody        int           // bytes of request body; default 1 MiB
 	MaxConns       int           // open connections; default 128. MaxConns x MaxBody is the most memory that bodies can take.
+	MaxAnswers     int64         // bytes that answers without a stream may take together; default 16 MiB
 	ReadTimeout    time.Duration // to read one request; default 30 s
 	IdleTimeout    time.Duration // keep-alive; default 75 s
 	WriteTimeout   time.Duration // for each write to a client; default 30 s
@@ -128,6 +129,9 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.Parallel, 4)
 	def(&o.MaxBody, 1<<20)
 	def(&o.MaxConns, 128)
+	if o.MaxAnswers <= 0 {
+		o.MaxAnswers = 16 << 20
+	}
 	dur(&o.ReadTimeout, 30*time.Second)
 	dur(&o.IdleTimeout, 75*time.Second)
 	dur(&o.WriteTimeout, 30*time.Second)

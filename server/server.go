@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -42,6 +43,8 @@ type Server struct {
 
 	base   context.Context // parent of every generation
 	cancel context.CancelCauseFunc
+
+	answers atomic.Int64 // bytes of whole answers in the making; see Options.MaxAnswers
 
 	mu       sync.Mutex
 	drain    bool

@@ -80,6 +80,28 @@ func TestHTTP10(t *testing.T) {
 	c.Close()
 }
 
+// TestAnswersBounded asks for whole answers that are more than may be kept: they end
+// with an error that says what to do, streams are free, and room is given back.
+func TestAnswersBounded(t *testing.T) {
+	r := start(t, &servertest.Model{}, func(o *server.Options) { o.MaxAnswers = 4 << 10 })
+	big := `{"prompt":"x","n":3,"max_tokens":200,"ignore_eos":true,"logprobs":5%s}`
+	for range 3 {
+		e := r.refuse(completions, fmt.Sprintf(big, ""), 503, "-", "memory_budget_exceeded")
+		if !strings.Contains(e.Message, "stream") {
+			t.Errorf("message %q", e.Message)
+		}
+		if a := r.ask(completions, `{"prompt":"x","n":3,"max_tokens":20,"logprobs":1}`); len(a.Choices) != 3 {
+			t.Errorf("%d choices", len(a.Choices))
+		}
+	}
+	if data, _ := events(t, r.do("POST", completions, fmt.Sprintf(big, `,"stream":true`)).Body); len(data) < 400 {
+		t.Errorf("%d events", len(data))
+	}
+	if resp := r.do("POST", completions, fmt.Sprintf(big, "")); resp.Header.Get("x-should-retry") != "false" {
+		t.Errorf("%v", resp.Header)
+	}
+}
+
 // TestConnections opens more connections than there may be: those get an error
 // that says so, and places that become free are taken again.
 func TestConnections(t *testing.T) {

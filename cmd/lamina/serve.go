@@ -103,7 +103,8 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 		Keys: c.APIKey, CORSOrigins: c.CORSOrigin, RequestTimeout: c.RequestTimeout, DefaultTimeout: c.DefaultTimeout,
 		Plan: func() any { return e.PlanReport() }, Metrics: e.Metrics(), Logger: a.log,
 	}
-	o.MaxConns, o.MaxBody = connections(m.HTTPBytes(), m.Context())
+	o.MaxAnswers = m.HTTPBytes() / 4
+	o.MaxConns, o.MaxBody = connections(m.HTTPBytes()-o.MaxAnswers, m.Context())
 	if c.File != "" {
 		if st, err := os.Stat(c.File); err == nil {
 			o.Created = st.ModTime()
@@ -116,7 +117,7 @@ func (c *serveCmd) server(a *app, m *engine.Model, e *engine.Engine) (*server.Se
 	return server.New(e, text{m.Tokenizer()}, t, o)
 }
 
-// connections divides the memory for HTTP: how many connections may be open, and
+// connections divides memory for HTTP: how many connections may be open, and
 // how large a body may be, so that bodies and buffers of all of them fit. A body
 // has room for a prompt of the whole context, generously spelled.
 func connections(bytes int64, context int) (conns, body int) {

@@ -15,16 +15,6 @@ import (
 	"github.com/lamina-llm/lamina/model/llama"
 )
 
-// serial is a pool of one worker.
-type serial struct{}
-
-func (serial) Workers() int { return 1 }
-func (serial) For(n int, f func(worker, i int)) {
-	for i := range n {
-		f(0, i)
-	}
-}
-
 // tiny is a random model.
 type tiny struct {
 	layers []Layer
@@ -121,7 +111,7 @@ func (g *gradients) Embedding(ids []int32, dx []float32) {
 func TestGradients(t *testing.T) {
 	w, c := newTiny()
 	texts := windows(c.Vocab)
-	m, err := New(c, w, serial{}, len(texts[1]))
+	m, err := New(c, w, model.Serial{}, len(texts[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +226,7 @@ func TestTogether(t *testing.T) {
 		}
 		return g
 	}
-	want, same, near := run(serial{}, false, false), run(parallel{}, false, true), run(parallel{}, true, true)
+	want, same, near := run(model.Serial{}, false, false), run(parallel{}, false, true), run(parallel{}, true, true)
 	for i := range want.matrix {
 		for k, x := range want.matrix[i] {
 			if !slices.Equal(x, same.matrix[i][k]) {
@@ -296,7 +286,7 @@ func (inputs) Embedding([]int32, []float32)   {}
 func TestObserve(t *testing.T) {
 	w, c := newTiny()
 	texts := windows(c.Vocab)
-	m, err := New(c, w, serial{}, len(texts[1]))
+	m, err := New(c, w, model.Serial{}, len(texts[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
