@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/lamina-llm/lamina/decode/planes"
 	"github.com/lamina-llm/lamina/decode/vvc"
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/internal/source"
 )
 
@@ -51,8 +51,9 @@ type ManifestEntry struct {
 
 // ExportPlanes writes every matrix of src as raw frames into the folder dir,
 // which it makes, and the manifest last. o has Codec VVC and a QP, which tells the
-// proportions of the matrices' QPs.
-func ExportPlanes(ctx context.Context, src *source.Source, dir string, o Options) (*Manifest, error) {
+// proportions of the matrices' QPs. Every file is there whole or not at all; after an
+// error nothing stays, and what a crash leaves has no manifest and is written over.
+func ExportPlanes(ctx context.Context, src *source.Source, dir string, o Options) (list *Manifest, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -66,23 +67,34 @@ func ExportPlanes(ctx context.Context, src *source.Source, dir string, o Options
 	if err := p.scan(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("pack: %w", err)
+	made := os.Mkdir(dir, 0o755)
+	if made != nil && !errors.Is(made, fs.ErrExist) {
+		return nil, fmt.Errorf("pack: %w", made)
 	}
-	if _, err := os.Stat(filepath.Join(dir, ManifestName)); err == nil {
+	path := filepath.Join(dir, ManifestName)
+	if _, err := os.Stat(path); err == nil {
 		return nil, fmt.Errorf("pack: %s already holds exported planes", dir)
 	}
 	m := &Manifest{Format: manifestFormat, Source: src.Name()}
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, e := range m.Planes {
+			os.Remove(filepath.Join(dir, e.File))
+		}
+		if made == nil {
+			os.Remove(dir)
+		}
+	}()
 	done := int64(0)
 	for _, mat := range p.mats {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		e := ManifestEntry{Name: mat.name, Rows: mat.rows, Cols: mat.cols, Band: mat.band, Frames: mat.chunks(),
 			File: mat.name + ".yuv", Stream: mat.name + ".266"}
 		e.Width, e.Height = planes.PictureSize(mat.band, mat.cols)
 		e.QP, e.Deviation = mat.pictures.quality(mat.step(QPStep(*o.QP)))
-		if err := p.exportMatrix(mat, &e, filepath.Join(dir, e.File)); err != nil {
+		err := atomicfile.Write(filepath.Join(dir, e.File), 0o644, func(w io.Writer) error { return p.exportMatrix(ctx, w, mat, &e) })
+		if err != nil {
 			return nil, fmt.Errorf("pack: %s: %w", mat.name, err)
 		}
 		m.Planes = append(m.Planes, e)
@@ -90,33 +102,42 @@ func ExportPlanes(ctx context.Context, src *source.Source, dir string, o Options
 		p.opt.Progress(Progress{"export", mat.name, done, p.matrixWeights()})
 	}
 	data, err := json.MarshalIndent(m, "", " ")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, ManifestName), append(data, '\n'), 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("pack: %w", err)
 	}
-	return m, err
+	err = atomicfile.Write(path, 0o644, func(w io.Writer) error {
+		_, err := w.Write(append(data, '\n'))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pack: %w", err)
+	}
+	return m, nil
 }
 
-// exportMatrix writes the frames of m to path.
-func (p *packer) exportMatrix(m *matrix, e *ManifestEntry, path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
+// exportMatrix writes the frames of m.
+func (p *packer) exportMatrix(ctx context.Context, w io.Writer, m *matrix, e *ManifestEntry) error {
 	row := m.row
 	row.Base = float32(float64(m.row.Base) / e.Deviation)
+	var frame []byte
 	for band := range e.Frames {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		values, err := p.readBand(m, band)
 		if err != nil {
-			f.Close()
 			return err
 		}
 		samples, _, _ := m.picture(band, &row, values)
+		frame = frame[:0]
 		for _, v := range samples {
-			_ = w.WriteByte(byte(v)) // the error comes back from Flush
+			frame = append(frame, byte(v))
+		}
+		if _, err := w.Write(frame); err != nil {
+			return err
 		}
 	}
-	return errors.Join(w.Flush(), f.Close())
+	return nil
 }
 
 // Import names pictures that were coded elsewhere from exported planes.

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/weights"
 )
@@ -270,47 +271,44 @@ func (j *journal) close() {
 func (j *journal) remove() {
 	j.close()
 	for _, name := range []string{journalLog, journalTensors, journalStatistics, journalText, journalTuning} {
-		os.Remove(filepath.Join(j.dir, name))
+		path := filepath.Join(j.dir, name)
+		atomicfile.Clean(path)
+		os.Remove(path)
 	}
 	os.Remove(j.dir) // stays if something else is in it
 }
 
 // saveStatistics keeps what calibration found for the matrices.
-func (j *journal) saveStatistics(mats []*matrix) (err error) {
-	path := filepath.Join(j.dir, journalStatistics)
-	f, err := os.Create(path + ".partial")
-	if err != nil {
-		return err
-	}
-	sum := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
-	var buf []byte
-	for _, m := range mats {
-		release, err := m.gram.hold(context.Background())
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		for _, v := range m.gram.slices() {
-			buf = buf[:0]
-			for _, x := range v {
-				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+func (j *journal) saveStatistics(mats []*matrix) error {
+	return atomicfile.Write(filepath.Join(j.dir, journalStatistics), 0o644, func(to io.Writer) error {
+		sum := sha256.New()
+		w := bufio.NewWriterSize(io.MultiWriter(to, sum), 1<<16)
+		var buf []byte
+		for _, m := range mats {
+			release, err := m.gram.hold(context.Background())
+			if err != nil {
+				return err
 			}
-			_, _ = w.Write(buf) // Flush returns the first error
+			for _, v := range m.gram.slices() {
+				buf = buf[:0]
+				for _, x := range v {
+					buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+				}
+				_, _ = w.Write(buf) // Flush returns the first error
+			}
+			release()
+			buf = buf[:0]
+			for _, x := range m.cost {
+				buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(x))
+			}
+			_, _ = w.Write(buf)
 		}
-		release()
-		buf = buf[:0]
-		for _, x := range m.cost {
-			buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(x))
+		if err := w.Flush(); err != nil {
+			return err
 		}
-		_, _ = w.Write(buf)
-	}
-	if err = w.Flush(); err == nil {
-		_, err = f.Write(sum.Sum(nil))
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		_, err := to.Write(sum.Sum(nil))
 		return err
-	}
-	return os.Rename(path+".partial", path)
+	})
 }
 
 // loadStatistics gives the matrices what saveStatistics kept, parked if there is

@@ -5,12 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
 
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/internal/source"
 	"github.com/lamina-llm/lamina/model/llama"
 	"github.com/lamina-llm/lamina/pack/selftext"
@@ -124,16 +125,10 @@ func (j *journal) saveText(tokens []int32) error {
 		return err
 	}
 	sum := sha256.Sum256(data)
-	path := filepath.Join(j.dir, journalText)
-	f, err := os.Create(path + ".partial")
-	if err != nil {
+	return atomicfile.Write(filepath.Join(j.dir, journalText), 0o644, func(w io.Writer) error {
+		_, err := w.Write(append(data, sum[:]...))
 		return err
-	}
-	_, err = f.Write(append(data, sum[:]...))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".partial", path)
+	})
 }
 
 // loadText returns what saveText kept, or nil if that is not whole.

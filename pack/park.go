@@ -45,10 +45,11 @@ func newPark(path string, limit int64) (*park, error) {
 	if err != nil {
 		return nil, err
 	}
+	os.Remove(f.Name()) // where an open file may lose its name a run that is killed leaves nothing
 	return &park{limit: limit, held: semaphore.NewWeighted(limit), file: f}, nil
 }
 
-// close ends the park, if there is one, and removes its file.
+// close ends the park, if there is one, and removes its file where newPark could not.
 func (k *park) close() {
 	if k == nil {
 		return

@@ -5,13 +5,13 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/gob"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/lamina-llm/lamina/decode/rans"
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/pack/tune"
 )
 
@@ -103,23 +103,14 @@ func (t *tuningState) restore(student *tune.Student, all []*staged) bool {
 
 // saveTuning keeps what the phases so far made.
 func (j *journal) saveTuning(t *tuningState) error {
-	path := filepath.Join(j.dir, journalTuning)
-	f, err := os.Create(path + ".partial")
-	if err != nil {
+	return atomicfile.Write(filepath.Join(j.dir, journalTuning), 0o644, func(w io.Writer) error {
+		sum := sha256.New()
+		if err := gob.NewEncoder(io.MultiWriter(w, sum)).Encode(t); err != nil {
+			return err
+		}
+		_, err := w.Write(sum.Sum(nil))
 		return err
-	}
-	sum := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
-	if err = gob.NewEncoder(w).Encode(t); err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		_, err = f.Write(sum.Sum(nil))
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".partial", path)
+	})
 }
 
 // loadTuning returns what saveTuning kept, or nil if there is nothing whole.

@@ -2,21 +2,21 @@ package weights
 
 import (
 	"bufio"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/internal/crc32c"
 )
 
 // Writer writes one .lamina file. Bytes go to a temporary file beside the
 // final one as they come, so memory is bounded by one span of the caller plus
 // the directory; Commit gives the file its name. A process that dies before
-// that leaves at most NAME.*.partial behind, never a file under the final name.
+// that leaves at most NAME.*.partial behind, which the next Writer of NAME removes,
+// never a file under the final name.
 //
 // The usual shape is
 //
@@ -61,10 +61,7 @@ func Create(path string) (*Writer, error) {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return fail(errors.New("not a regular file; name a file to write"))
 	}
-	var tag [4]byte
-	rand.Read(tag[:])
-	tmp := path + "." + hex.EncodeToString(tag[:]) + ".partial"
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := atomicfile.Create(path, 0o644)
 	if err != nil {
 		return fail(err)
 	}
@@ -174,7 +171,7 @@ func (w *Writer) Commit() error {
 		return w.giveUp()
 	}
 	w.file, w.err = nil, errFinished
-	if err := syncDir(filepath.Dir(w.path)); err != nil {
+	if err := atomicfile.SyncDir(filepath.Dir(w.path)); err != nil {
 		return &Error{Op: "commit", Path: w.path, Off: -1, Err: err, Hint: "the file is complete, but a power cut could still undo its name"}
 	}
 	return nil
@@ -192,10 +189,7 @@ func (w *Writer) finish(h header) error {
 	if err := w.file.Sync(); err != nil {
 		return err
 	}
-	if err := w.file.Close(); err != nil {
-		return err
-	}
-	return os.Rename(w.file.Name(), w.path)
+	return atomicfile.Rename(w.file, w.path)
 }
 
 // Abort removes the temporary file. It does nothing after Commit or Abort.

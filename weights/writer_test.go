@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,6 +89,12 @@ func TestKilled(t *testing.T) {
 	}
 	if _, err := weights.Open(filepath.Join(dir, names[0])); !errors.Is(err, weights.ErrMagic) {
 		t.Errorf("the partial file opens: %v", err)
+	}
+	w, err := weights.Create(path)
+	check(t, err)
+	defer w.Abort()
+	if runtime.GOOS != "windows" && slices.Contains(list(t, dir), names[0]) {
+		t.Errorf("%s is still there when another is written", names[0])
 	}
 }
 

@@ -7,7 +7,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -20,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 )
 
 // shape is what decides the size of a model.
@@ -80,41 +81,22 @@ func main() {
 	}
 }
 
-// write makes the file under a temporary name and renames it when it is whole.
-func write(path, name string, s shape, seed uint64) (err error) {
-	f, err := os.Create(path + ".tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	header := header(name, s)
-	if _, err := w.Write(header); err != nil {
-		return err
-	}
-	for i, t := range s.tensors() {
-		if err := weights(w, t, seed+uint64(i)); err != nil {
+// write makes the file.
+func write(path, name string, s shape, seed uint64) error {
+	return atomicfile.Write(path, 0o644, func(w io.Writer) error {
+		if _, err := w.Write(header(name, s)); err != nil {
 			return err
 		}
-		if _, err := w.Write(make([]byte, pad(t.bytes()))); err != nil {
-			return err
+		for i, t := range s.tensors() {
+			if err := weights(w, t, seed+uint64(i)); err != nil {
+				return err
+			}
+			if _, err := w.Write(make([]byte, pad(t.bytes()))); err != nil {
+				return err
+			}
 		}
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+		return nil
+	})
 }
 
 const alignment = 32

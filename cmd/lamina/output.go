@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 )
 
 // writeOutput lets fill write the file at path, which is replaced only if force
@@ -24,22 +25,6 @@ func writeOutput(a *app, path string, force bool, fill func(io.Writer) error) er
 
 // writeFile lets fill write the file at path, which appears, or is replaced,
 // only when it is whole and on disk.
-func writeFile(path string, fill func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".lamina-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err = fill(w); err == nil {
-		err = w.Flush()
-	}
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+func writeFile(path string, fill func(io.Writer) error) error {
+	return atomicfile.Write(path, 0o644, fill)
 }

@@ -14,11 +14,11 @@ package archtest
 const ours = `
 	# What stands alone.
 	NONE
-	< internal/cpu, internal/tile, internal/half, decode/vvc,
+	< internal/cpu, internal/tile, internal/half, internal/atomicfile, decode/vvc,
 	  model, model/kv, model/token, model/chat,
 	  weights,
 	  runtime/budget, runtime/sched, internal/promtext,
-	  internal/builtin, internal/hub, bench/plot, bench/randomgguf, bench/clients, internal/archtest, e2e/soak;
+	  internal/builtin, internal/hub, bench/clients, internal/archtest, e2e/soak;
 
 	# What computes: bits in, numbers out.
 	internal/cpu < internal/kern, internal/cpu/cputest, internal/crc32c, runtime/arena;
@@ -28,7 +28,7 @@ const ours = `
 	internal/kern, internal/tile, decode/rans, decode/planes < decode;
 
 	# What stores: files, names, checksums.
-	internal/crc32c < weights;
+	internal/atomicfile, internal/crc32c < weights;
 	internal/half < weights/gguf, weights/safetensors;
 	weights < loader, weights/weightstest;
 
@@ -51,7 +51,7 @@ const ours = `
 	internal/kern, model, model/llama, pack/fisher, pack/product < pack/tune;
 	internal/kern, model, model/kv, model/llama, pack/product < pack/selftext;
 	NONE < pack/affine;
-	internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
+	internal/atomicfile, internal/kern, internal/tile, decode, decode/rans, decode/planes, decode/vvc, lowrank, weights, internal/source,
 	model, model/kv, model/llama, pack/quant, pack/fisher, pack/tune, pack/selftext, pack/affine < pack;
 
 	internal/tile, decode, decode/rans, decode/planes, weights, pack < pack/report;
@@ -74,13 +74,14 @@ const ours = `
 
 	# The wiring: the one place at run time that sees both sides.
 	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
-	weights, loader, internal/source, internal/promtext,
+	internal/atomicfile, weights, loader, internal/source, internal/promtext,
 	model, model/kv, model/token, model/chat, model/sample, model/llama,
 	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched
 	< internal/engine;
 
 	# Programs.
-	internal/builtin, internal/codecbench, internal/codecs, internal/extcodec, internal/lowrankbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
+	internal/atomicfile < bench/plot, bench/randomgguf;
+	internal/atomicfile, internal/builtin, internal/codecbench, internal/codecs, internal/extcodec, internal/lowrankbench, internal/cpu, internal/engine, internal/eval, internal/hub, internal/kern, internal/source,
 	decode, decode/rans, decode/planes, decode/vvc, weights, loader, pack, pack/calib, pack/report, server,
 	model, model/llama, model/token, model/chat, model/sample, runtime/budget, runtime/plan
 	< cmd/lamina;

@@ -10,8 +10,8 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 
+	"github.com/lamina-llm/lamina/internal/atomicfile"
 	"github.com/lamina-llm/lamina/internal/cpu"
 	"github.com/lamina-llm/lamina/model/kv"
 )
@@ -63,23 +63,23 @@ func (m *Model) SavePrompts(path string) (tokens int, err error) {
 	if m.file == nil {
 		return 0, errors.New("prompt cache: a source checkpoint has none")
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".lamina-*") // mode 0600
-	if err != nil {
-		return 0, fmt.Errorf("prompt cache: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("prompt cache %s: %w", path, err)
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
 	pages := 0
 	if err = m.cache.Save(func(kv.Kept) error { pages++; return nil }); err != nil {
 		return 0, err
 	}
-	buffer := bufio.NewWriterSize(f, 64<<10)
-	w := &summed{to: buffer, sum: crc32.New(castagnoli)}
+	err = atomicfile.Write(path, 0o600, func(to io.Writer) error {
+		tokens, err = m.writePrompts(to, pages)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("prompt cache %s: %w", path, err)
+	}
+	return tokens, nil
+}
+
+// writePrompts writes a prompt cache of so many pages, and returns their tokens.
+func (m *Model) writePrompts(to io.Writer, pages int) (tokens int, err error) {
+	w := &summed{to: to, sum: crc32.New(castagnoli)}
 	w.put(append([]byte(promptsMagic), binary.LittleEndian.AppendUint32(nil, promptsVersion)...))
 	id := m.identity()
 	w.put(id[:])
@@ -96,13 +96,7 @@ func (m *Model) SavePrompts(path string) (tokens int, err error) {
 		tokens += len(k.Tokens)
 		return w.err
 	})
-	if err = errors.Join(err, w.err, buffer.Flush(), f.Sync()); err != nil {
-		return 0, err
-	}
-	if err = f.Close(); err != nil {
-		return 0, err
-	}
-	return tokens, os.Rename(f.Name(), path)
+	return tokens, errors.Join(err, w.err)
 }
 
 // LoadPrompts reads what SavePrompts wrote, as far as there is room, and returns
