@@ -40,12 +40,13 @@ func TestDisconnect(t *testing.T) {
 	for name, c := range map[string]struct {
 		model *servertest.Model
 		body  string
+		sees  string // what the line that it leaves after begins with
 	}{
-		"prefill":          {&servertest.Model{Prefill: time.Minute}, `{"prompt":"x"}`},
-		"prefill, stream":  {&servertest.Model{Prefill: time.Minute}, `{"prompt":"x","stream":true}`},
-		"decoding":         {&servertest.Model{Step: time.Minute}, `{"prompt":"x"}`},
-		"decoding, stream": {&servertest.Model{Step: 200 * time.Millisecond}, `{"prompt":"x","max_tokens":250,"stream":true}`},
-		"many, stream":     {&servertest.Model{Step: 200 * time.Millisecond}, `{"prompt":["x","y"],"n":8,"max_tokens":250,"stream":true}`},
+		"prefill":          {&servertest.Model{Prefill: time.Minute}, `{"prompt":"x"}`, ""},
+		"prefill, stream":  {&servertest.Model{Prefill: time.Minute}, `{"prompt":"x","stream":true}`, ": ping"},
+		"decoding":         {&servertest.Model{Step: time.Minute}, `{"prompt":"x"}`, ""},
+		"decoding, stream": {&servertest.Model{Step: 200 * time.Millisecond}, `{"prompt":"x","max_tokens":250,"stream":true}`, "data: {"},
+		"many, stream":     {&servertest.Model{Step: 200 * time.Millisecond}, `{"prompt":["x","y"],"n":8,"max_tokens":250,"stream":true}`, "data: {"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, c.model, func(o *server.Options) { o.PingInterval = 100 * time.Millisecond })
@@ -53,7 +54,17 @@ func TestDisconnect(t *testing.T) {
 			if !eventually(func() bool { return r.model.Active() > 0 }) {
 				t.Fatal("never ran")
 			}
-			time.Sleep(150 * time.Millisecond)
+			if c.sees != "" {
+				for br := bufio.NewReader(conn); ; {
+					line, err := br.ReadString('\n')
+					if err != nil {
+						t.Fatal(err)
+					}
+					if strings.HasPrefix(line, c.sees) {
+						break
+					}
+				}
+			}
 			closed := time.Now()
 			conn.Close()
 			if !eventually(func() bool { return r.model.Active() == 0 }) {

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"math"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lamina-llm/lamina/internal/engine"
@@ -90,7 +93,8 @@ func TestPackBars(t *testing.T) {
 	}
 }
 
-// interrupter is a standard error that asks for an end when it sees a word.
+// interrupter is a standard error that asks for an end when it sees a word. It works
+// in a bubble of synctest.
 type interrupter struct {
 	bytes.Buffer
 	word    string
@@ -103,23 +107,41 @@ func (w *interrupter) Write(p []byte) (int, error) {
 	if !w.once && bytes.Contains(p, []byte(w.word)) {
 		w.once = true
 		w.during()
-		w.signals <- os.Interrupt          // is taken at once ...
-		time.Sleep(100 * time.Millisecond) // ... and has its effect soon
+		w.signals <- os.Interrupt
+		synctest.Wait() // until it had its effect
 	}
+	time.Sleep(lineInterval) // costs no time, and the next line is not left out
 	return w.Buffer.Write(p)
+}
+
+// interrupt runs a command, calls during when its standard error says word, and ends
+// it there. It returns the status and what standard error said. The command works in
+// one goroutine (--threads 1): others that wait for a lock would hold the bubble's
+// time.
+func interrupt(t *testing.T, word string, during func(), args ...string) (status int, errs string) {
+	t.Helper()
+	// Starts the goroutine behind package signal, which is for all tests.
+	signal.Reset(os.Interrupt, syscall.SIGTERM)
+	synctest.Test(t, func(t *testing.T) {
+		w := &interrupter{word: word, signals: make(chan os.Signal), during: during}
+		status = execute(args, &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: w, signals: w.signals})
+		errs = w.String()
+		if !w.once {
+			t.Errorf("not interrupted: %s", errs)
+		}
+	})
+	return status, errs
 }
 
 func TestPackInterrupted(t *testing.T) {
 	dir := t.TempDir()
-	src, out := fixture(t, "tiny"), filepath.Join(dir, "m.lamina")
 	partial := 0
-	w := &interrupter{word: `"encode"`, signals: make(chan os.Signal), during: func() {
+	status, errs := interrupt(t, `"encode"`, func() {
 		files, _ := filepath.Glob(filepath.Join(dir, "*"))
 		partial = len(files)
-	}}
-	status := execute([]string{"pack", src, "-o", out, "--bits", "3"}, &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: w, signals: w.signals})
-	if status != 1 || !strings.HasSuffix(w.String(), "\nlamina: interrupted\n") {
-		t.Errorf("status %d, %s", status, w.String())
+	}, "pack", fixture(t, "tiny"), "-o", filepath.Join(dir, "m.lamina"), "--bits", "3", "--threads", "1")
+	if status != 1 || !strings.HasSuffix(errs, "\nlamina: interrupted\n") {
+		t.Errorf("status %d, %s", status, errs)
 	}
 	if partial != 1 {
 		t.Errorf("%d files while packing, want the unfinished one", partial)
@@ -298,13 +320,9 @@ func TestFitMemory(t *testing.T) {
 func TestPackResume(t *testing.T) {
 	dir := t.TempDir()
 	src, out := fixture(t, "tiny"), filepath.Join(dir, "m.lamina")
-	args := []string{"pack", src, "-o", out, "--bits", "3", "--mode", "scalar", "--resume", "--calibrate", fixture(t, "text.txt"), "--calibrate-tokens", "512"}
-	w := &interrupter{word: `"phase":"encode","item":"layers.0.gate_up"`, signals: make(chan os.Signal), during: func() {}}
-	if status := execute(args, &app{in: strings.NewReader(""), out: &bytes.Buffer{}, err: w, signals: w.signals}); status == 0 {
-		t.Skip("the run was over before the interruption took effect")
-	}
-	if !w.once {
-		t.Fatalf("not interrupted: %s", w.String())
+	args := []string{"pack", src, "-o", out, "--bits", "3", "--mode", "scalar", "--resume", "--calibrate", fixture(t, "text.txt"), "--calibrate-tokens", "512", "--threads", "1"}
+	if status, errs := interrupt(t, `"phase":"encode","item":"layers.0.gate_up"`, func() {}, args...); status != 1 {
+		t.Errorf("status %d, %s", status, errs)
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 || files[0] != out+".resume" {
 		t.Errorf("left behind: %v", files)
