@@ -66,16 +66,17 @@ func eigen(n int, a []float64, count int, pool Pool) (values, vectors []float64,
 	return values, vectors, nil
 }
 
-// normalise scales a to elements of at most 1, so that squares neither overflow
-// nor vanish, by a power of two, so that nothing is rounded. It returns what to
-// multiply with to get back.
+// normalise scales a to elements of at most 1, or little more where they are so
+// large that the way back would be infinite, so that squares neither overflow nor
+// vanish: by a power of two, so that nothing is rounded. It returns what to multiply
+// with to get back.
 func normalise(a []float64, n int, pool Pool) (unit float64) {
 	top := largest(a, n, pool)
 	if top == 0 {
 		return 1
 	}
 	_, exp := math.Frexp(top)
-	exp = max(exp, -1000)
+	exp = min(max(exp, -1000), 1000)
 	scale := math.Ldexp(1, -exp)
 	parallel(pool, n, n, func(i int) {
 		for j := range n {

@@ -50,7 +50,18 @@ func TestEigen(t *testing.T) {
 			"tridiag":   func(i, j int) float64 { return float64(b2i(j-i <= 1)) * r.NormFloat64() },
 			"projector": func(i, j int) float64 { return projector[i*n+j] },
 			"tiny":      func(i, j int) float64 { return 1e-150 * r.NormFloat64() },
-			"large gap": func(i, j int) float64 { return r.NormFloat64() + 1e9*float64(b2i(i+j == 0)) },
+			"huge":      func(i, j int) float64 { return 1e308 * float64(b2i(i == j)) / float64(1+i) },
+			"glued": func(i, j int) float64 { // Wilkinson's W21+ again and again: eigenvalues in pairs, which come in clusters
+				switch {
+				case i == j:
+					return math.Abs(float64(i%21 - 10))
+				case j-i == 1 && j%21 == 0:
+					return 1e-8
+				}
+				return float64(b2i(j-i == 1))
+			},
+			"difference": func(i, j int) float64 { return float64(2*b2i(i == j) - b2i(j-i == 1)) },
+			"large gap":  func(i, j int) float64 { return r.NormFloat64() + 1e9*float64(b2i(i+j == 0)) },
 		} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) { testEigen(t, n, make) })
 		}
@@ -73,9 +84,8 @@ func testEigen(t *testing.T, n int, element func(i, j int) float64) {
 		}
 	}
 	for _, x := range a {
-		norm += x * x
+		norm = math.Hypot(norm, x)
 	}
-	norm = math.Sqrt(norm)
 	values, vectors, err := eigen(n, append([]float64(nil), a...), n, goroutines(3))
 	if err != nil {
 		t.Fatal(err)

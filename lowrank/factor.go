@@ -3,13 +3,15 @@
 // 2510.05544): one relative tolerance for all matrices gives each its own rank.
 //
 // It does not know how the factors are stored. [Factor] works on anything that
-// multiplies, coded or not; [Decompose] works on a matrix in memory and is for
-// packing, not for serving. The package does no I/O, takes no locks and starts
-// no goroutines.
+// multiplies, coded or not. [Layer] and [Spectrum] work on a matrix in memory and
+// are for packing, not for serving; [Decompose] is the plain way to the same,
+// which they are measured against. The package does no I/O and takes no locks,
+// and all that is done in parallel is done on the caller's [Pool].
 //
-// Ownership: operators and slices that are passed in are borrowed, slices that
-// are returned belong to the caller. Concurrency: one Apply at a time per
-// Factor; everything else is safe for concurrent use.
+// Ownership: operators and slices that are passed in are borrowed, by [NewFactor]
+// and [NewLayer] for as long as what they return is used; slices that are returned
+// belong to the caller, unless they say that they are shared. Concurrency: one
+// Apply at a time per Factor; everything else is safe for concurrent use.
 package lowrank
 
 import (

@@ -98,6 +98,7 @@ func NewLayer(rows, cols int, w, second []float64, pool Pool) (*Layer, error) {
 	if !finite(l.energy) {
 		return nil, fmt.Errorf("lowrank: %w: output energy %v", ErrNotFinite, l.energy)
 	}
+	l.energy = max(0, l.energy) // of a Gram matrix that is none, if only by rounding
 	if l.carried, l.modes, err = eigen(l.k, k, l.k, pool); err != nil {
 		return nil, err
 	}
@@ -298,14 +299,15 @@ func (l *Layer) Optimal(r int) (*Pair, error) {
 }
 
 // OptimalRank returns the smallest rank, at least 1, at which [Layer.Optimal]
-// loses at most the given part of Energy. Errors are those of Optimal.
+// loses at most lost of [Layer.Energy], in its unit; below 0 or NaN nothing is
+// lost. Errors are those of Optimal.
 func (l *Layer) OptimalRank(lost float64) (int, error) {
 	if err := l.checkWeighted(1); err != nil {
 		return 0, err
 	}
 	r, tail := l.k, 0.0
 	for ; r > 1; r-- {
-		if tail += max(l.carried[r-1], 0); tail > lost {
+		if tail += max(l.carried[r-1], 0); !(tail <= lost) {
 			break
 		}
 	}
@@ -479,6 +481,7 @@ func (l *Layer) orthonormal(y []float64, r int) ([]float64, error) {
 
 // Distance returns ||(W - V) X|| / ||W X|| for two matrices of rows x cols and
 // the Gram matrix of the inputs; nil stands for the identity. It is 0 if W X is.
+// Errors wrap [ErrShape], [ErrEmpty], [ErrNotFinite] or [ErrNoInputs].
 func Distance(rows, cols int, w, v, second []float64, pool Pool) (float64, error) {
 	if err := errors.Join(check(rows, cols, w, pool), check(rows, cols, v, pool)); err != nil {
 		return 0, err
@@ -493,7 +496,10 @@ func Distance(rows, cols int, w, v, second []float64, pool Pool) (float64, error
 		diff[i] = w[i] - v[i]
 	}
 	loss, all := energy(diff, second, rows, cols, pool), energy(w, second, rows, cols, pool)
-	if all == 0 {
+	if !finite(loss) || !finite(all) {
+		return 0, fmt.Errorf("lowrank: %w: %v lost of an output energy of %v", ErrNotFinite, loss, all)
+	}
+	if all <= 0 {
 		return 0, nil
 	}
 	return math.Sqrt(max(0, loss) / all), nil

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -318,6 +319,58 @@ func TestNoReach(t *testing.T) {
 	}
 }
 
+// TestIndefinite: what rounding, or a caller, made of a Gram matrix may give some
+// outputs a negative energy. That counts as none, and nothing is NaN.
+func TestIndefinite(t *testing.T) {
+	w, second := []float64{1, 1}, []float64{1, -3, -3, 1} // w second w^T is -4
+	l, err := lowrank.NewLayer(1, 2, w, second, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.ALS(1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := slices.ContainsFunc(slices.Concat(p.A, p.B, p.Errors), func(v float64) bool { return v-v != 0 }); bad || l.Energy() != 0 {
+		t.Errorf("energy %v, %+v", l.Energy(), p)
+	}
+	if d, err := lowrank.Distance(1, 2, w, []float64{1, -1}, second, two); err != nil || d != 0 {
+		t.Errorf("distance %v, %v", d, err)
+	}
+}
+
+// TestHugeEnergy: eigenvalues beyond half of what a float64 holds are no infinities.
+func TestHugeEnergy(t *testing.T) {
+	l, err := lowrank.NewLayer(2, 2, []float64{1, 0, 0, 1}, []float64{1e308, 0, 0, 1e307}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.Optimal(1)
+	if err != nil || math.Abs(p.Errors[0]-math.Sqrt(1.0/11)) > 1e-12 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := lowrank.Distance(1, 1, []float64{1e200}, []float64{1}, nil, two); !errors.Is(err, lowrank.ErrNotFinite) {
+		t.Errorf("distance of what overflows: %v", err)
+	}
+}
+
+// TestOptimalRank: the fewest that lose no more than was allowed, in the unit of
+// the energy; without a number to go by nothing is lost.
+func TestOptimalRank(t *testing.T) {
+	l, err := lowrank.NewLayer(3, 3, []float64{3, 0, 0, 0, 2, 0, 0, 0, 1}, unit(3), two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		lost float64
+		want int
+	}{{0, 3}, {0.99, 3}, {1.01, 2}, {5.01, 1}, {100, 1}, {-1, 3}, {math.NaN(), 3}, {math.Inf(1), 1}} {
+		if r, err := l.OptimalRank(c.lost); err != nil || r != c.want {
+			t.Errorf("losing %v: rank %d, %v, want %d", c.lost, r, err, c.want)
+		}
+	}
+}
+
 func TestLayerRefuses(t *testing.T) {
 	nan := math.NaN()
 	for name, c := range map[string]struct {
@@ -396,7 +449,7 @@ func TestSelect(t *testing.T) {
 	for _, c := range []struct {
 		keep float64
 		want int
-	}{{0.8, 40}, {0.001, 1}, {1, 0}, {0.5, 25}} {
+	}{{0.8, 40}, {0.001, 1}, {1, 0}, {0.5, 25}, {1e300, 0}, {math.Inf(1), 0}} {
 		if got := shapes[0].Uniform(c.keep); got != c.want {
 			t.Errorf("uniform %v: rank %d, want %d", c.keep, got, c.want)
 		}

@@ -32,7 +32,8 @@ func (s Shape) Rank(eps float64) int {
 // Uniform returns the rank that keeps the share keep of the parameters, at
 // least 1; 0 (dense) if that saves nothing.
 func (s Shape) Uniform(keep float64) int {
-	r := max(1, int(math.Round(keep*float64(s.Rows)*float64(s.Cols)/float64(s.Rows+s.Cols))))
+	// More than all is all: an int holds the product.
+	r := max(1, int(math.Round(min(keep, 1)*float64(s.Rows)*float64(s.Cols)/float64(s.Rows+s.Cols))))
 	if !Saves(s.Rows, s.Cols, r) {
 		return 0
 	}

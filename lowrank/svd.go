@@ -8,7 +8,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// What Decompose refuses.
+// What decompositions refuse.
 var (
 	// ErrEmpty: the matrix has no rows or no columns.
 	ErrEmpty = errors.New("empty matrix")

@@ -201,6 +201,9 @@ func (p *packer) learn(ctx context.Context, l *lesson, phase int) error {
 	for k := range steps {
 		r := l.rate * (1 - (1-tuneEnd)*float64(k)/float64(steps)) * min(1, float64(k+1)/tuneWarm)
 		kl, err := l.trainer.Step(ctx, l.text.next(tuneBatch), float32(r), float32(r*norms))
+		if errors.Is(err, tune.ErrDiverged) {
+			return fmt.Errorf("pack: %w; pack without tuning", err)
+		}
 		if err != nil {
 			return fmt.Errorf("pack: tune: %w", err)
 		}

@@ -10,6 +10,7 @@ package tune
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -181,20 +182,24 @@ func (t *Trainer) Forget() {
 	}
 }
 
+// ErrDiverged: predictions are no finite numbers any more.
+var ErrDiverged = errors.New("the divergence is not a finite number")
+
 // Step moves the weights against the gradient over some windows: those of
 // matrices by up to rate, those of norms by up to norms. It returns the mean
-// divergence per token, in nats, before that.
+// divergence per token, in nats, before that. After an error, and without a
+// token, weights and moments are as they were; errors are [ErrDiverged], and
+// those of weights and windows.
 func (t *Trainer) Step(ctx context.Context, windows [][]int32, rate, norms float32) (float64, error) {
-	tokens, kl := 0, 0.0
-	for len(windows) > 0 {
-		part := windows[:min(t.windows, len(windows))]
-		windows = windows[len(part):]
-		sum, err := t.pass(ctx, part)
-		if err != nil {
-			return 0, err
+	tokens, kl, err := t.gradient(ctx, windows)
+	if err == nil && (math.IsNaN(kl) || math.IsInf(kl, 0)) {
+		err = fmt.Errorf("tune: step %d: %w", t.steps+1, ErrDiverged)
+	}
+	if err != nil || tokens == 0 {
+		for _, v := range slices.Concat(t.matrices, t.norms) {
+			clear(v.g)
 		}
-		kl += sum
-		tokens += t.net.count()
+		return 0, err
 	}
 	t.steps++
 	for _, v := range t.matrices {
@@ -203,7 +208,22 @@ func (t *Trainer) Step(ctx context.Context, windows [][]int32, rate, norms float
 	for _, v := range t.norms {
 		t.update(v, norms)
 	}
-	return kl / float64(max(tokens, 1)), nil
+	return kl / float64(tokens), nil
+}
+
+// gradient adds the gradients of windows, and returns their tokens and divergence.
+func (t *Trainer) gradient(ctx context.Context, windows [][]int32) (tokens int, kl float64, err error) {
+	for len(windows) > 0 {
+		part := windows[:min(t.windows, len(windows))]
+		windows = windows[len(part):]
+		sum, err := t.pass(ctx, part)
+		if err != nil {
+			return 0, 0, err
+		}
+		kl += sum
+		tokens += t.net.count()
+	}
+	return tokens, kl, nil
 }
 
 // pass adds the gradients of a batch and returns its divergence.

@@ -2,6 +2,7 @@ package tune
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -190,5 +191,59 @@ func TestNothingToLearn(t *testing.T) {
 	}
 	if _, err := x.Step(context.Background(), [][]int32{{int32(c.Vocab)}}, 0, 0); err == nil {
 		t.Error("a token outside the vocabulary was taken")
+	}
+}
+
+// A step that fails, or that has nothing to learn from, leaves no trace.
+func TestStepFails(t *testing.T) {
+	run := func(fail func(x *Trainer, good [][]int32)) []float32 {
+		x, c := trainer(t, true, 1)
+		disturb(x, 0.1)
+		windows := text(c, 6, 12)
+		for i := range 2 {
+			if i == 1 && fail != nil {
+				fail(x, windows)
+			}
+			if _, err := x.Step(context.Background(), windows, 1e-2, 1e-2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return slices.Concat(x.student.Embed, x.student.Norm, x.student.Layers[0].QKV)
+	}
+	want := run(nil)
+	for name, fail := range map[string]func(x *Trainer, good [][]int32){
+		"a bad token": func(x *Trainer, good [][]int32) {
+			// The first batch of three windows is good.
+			if _, err := x.Step(context.Background(), append(slices.Clone(good[:3]), []int32{-1}), 1, 1); err == nil {
+				t.Error("a token outside the vocabulary was taken")
+			}
+		},
+		"an interruption": func(x *Trainer, good [][]int32) {
+			reason := errors.New("enough")
+			ctx, stop := context.WithCancelCause(context.Background())
+			stop(reason)
+			if _, err := x.Step(ctx, good, 1, 1); !errors.Is(err, reason) {
+				t.Errorf("interrupted: %v", err)
+			}
+		},
+		"no tokens": func(x *Trainer, _ [][]int32) {
+			for _, none := range [][][]int32{nil, {{}, {}}} {
+				if kl, err := x.Step(context.Background(), none, 1, 1); kl != 0 || err != nil {
+					t.Errorf("nothing: %v, %v", kl, err)
+				}
+			}
+		},
+		"predictions that overflow": func(x *Trainer, good [][]int32) {
+			was := x.student.Layers[1].Down[5]
+			x.student.Layers[1].Down[5] = float32(math.Inf(1))
+			if _, err := x.Step(context.Background(), good, 1, 1); !errors.Is(err, ErrDiverged) {
+				t.Errorf("an infinite weight: %v", err)
+			}
+			x.student.Layers[1].Down[5] = was
+		},
+	} {
+		if !slices.Equal(run(fail), want) {
+			t.Errorf("%s left a trace", name)
+		}
 	}
 }
