@@ -270,6 +270,9 @@ func (p *packer) solve(mats []*matrix, target int64, hint float64) (float64, err
 
 func (p *packer) unreachable(target int64, why string) error {
 	n := p.matrixWeights()
+	if target <= 0 {
+		return fmt.Errorf("%w: tokenizer, norms and directory alone take %d bytes more", ErrTarget, -target)
+	}
 	return fmt.Errorf("%w: %.2f bits each for %d weights, after tokenizer, norms and directory, are %s",
 		ErrTarget, float64(target)*8/float64(n), n, why)
 }

@@ -69,9 +69,11 @@ func usage(command, format string, args ...any) error {
 func execute(args []string, a *app) int {
 	var c cli
 	exited := -1
+	out := &output{Writer: a.out}
+	a.out = out
 	parser, err := kong.New(&c, kong.Name("lamina"), kong.Writers(a.out, a.err),
 		kong.Description("Runs LLaMA models in little memory. Without a file, serve and run use the built-in storyteller."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ValueFormatter(helpOf), kong.Help(printHelp), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Exit(func(code int) { exited = max(exited, code) }))
 	if err != nil {
 		return a.fail(err)
@@ -94,7 +96,27 @@ func execute(args []string, a *app) int {
 	if err := a.setup(&c, ctx.Command()); err != nil {
 		return a.fail(err)
 	}
-	return a.fail(ctx.Run(a))
+	err = ctx.Run(a)
+	if err == nil && out.err != nil { // a report that did not arrive is no success
+		err = fmt.Errorf("standard output: %w", out.err)
+	}
+	return a.fail(err)
+}
+
+// output remembers the first error of writing, which nobody looks at after each
+// line of a report.
+type output struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // setup applies the common flags.
@@ -128,6 +150,8 @@ func (a *app) fail(err error) int {
 	switch {
 	case errors.Is(err, context.Canceled):
 		text = "interrupted"
+	case errors.Is(err, syscall.ENOSPC) && !strings.Contains(text, "free some"):
+		text += " (free some or write elsewhere)"
 	case errors.As(err, &u):
 		text, status = text+" (see '"+strings.TrimSpace("lamina "+verb(u.command))+" --help')", exitUsage
 	}

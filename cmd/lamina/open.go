@@ -26,24 +26,28 @@ func (f *runtimeFlags) options(a *app, command string) (engine.Options, error) {
 	switch {
 	case f.Context < 0:
 		return engine.Options{}, usage(command, "--context %d: want 0 or more", f.Context)
-	case f.Threads < 0:
-		return engine.Options{}, usage(command, "--threads %d: want 0 or more", f.Threads)
+	case f.Threads < 0 || f.Threads > maxThreads:
+		return engine.Options{}, usage(command, "--threads %d: want 0 to %d", f.Threads, maxThreads)
 	}
-	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: f.Threads, KV: engine.KV(f.KV), Logger: a.log}, nil
+	threads := f.Threads
+	if threads == 0 {
+		threads = min(runtime.GOMAXPROCS(0), maxThreads)
+	}
+	return engine.Options{RAM: int64(f.RAM), Context: f.Context, Threads: threads, KV: engine.KV(f.KV), Logger: a.log}, nil
 }
 
 // spareProcessors gives Go more processors than workers, which keep theirs busy
 // for whole passes: for connections that have something to say, and for the
 // goroutines that read ahead, which sleep in the kernel most of the time. The
-// operating system lets them in at once. It settles the number of workers and
-// returns what puts the old number back.
+// operating system lets them in at once. It returns what puts the old number
+// back.
 func spareProcessors(o *engine.Options) (restore func()) {
-	if o.Threads == 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
-	}
 	before := runtime.GOMAXPROCS(max(o.Threads+spare, runtime.GOMAXPROCS(0)))
 	return func() { runtime.GOMAXPROCS(before) }
 }
+
+// maxThreads bounds the workers that run a model.
+const maxThreads = 64
 
 // spare is one for connections and some for reads.
 const spare = 3
@@ -59,6 +63,9 @@ func openModel(ctx context.Context, path string, o engine.Options) (*engine.Mode
 		r, size, name := builtin.Model()
 		return engine.OpenReaderAt(ctx, r, size, name, o)
 	}
+	if isFolder(path) && !holdsCheckpoint(path) {
+		return nil, fmt.Errorf("%s is a folder without a checkpoint: give a .lamina file", path)
+	}
 	if isCheckpoint(path) {
 		return nil, fmt.Errorf("%s is a checkpoint: pack it first (lamina pack %s -o %s.lamina --bits 3.5)",
 			path, quoteArg(path), quoteArg(modelID(path)))
@@ -69,6 +76,9 @@ func openModel(ctx context.Context, path string, o engine.Options) (*engine.Mode
 // modelID names a model after its file, without folder and extension.
 func modelID(path string) string {
 	name := filepath.Base(path)
+	if whole, err := filepath.Abs(path); err == nil && (name == "." || name == "..") {
+		name = filepath.Base(whole)
+	}
 	for _, ext := range []string{".lamina", ".gguf", ".safetensors.index.json", ".safetensors"} {
 		name = strings.TrimSuffix(name, ext)
 	}

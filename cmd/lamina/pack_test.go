@@ -176,7 +176,7 @@ func TestPackRefuses(t *testing.T) {
 		{"pack DIR/none -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/none: stat DIR/none: no such file or directory\n"},
 		{"pack DIR/notes.txt -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/notes.txt: unsupported model: want a directory, a .safetensors file or a .gguf file\n"},
 		{"pack DIR/damaged -o DIR/m.lamina --bits 5", 1, "lamina: source: DIR/damaged: "},
-		{"pack SRC -o DIR/m.lamina --mode scalar --size 1KB", 1, "lamina: pack: size cannot be reached: "},
+		{"pack SRC -o DIR/m.lamina --mode scalar --size 1KB", 1, "lamina: pack: size cannot be reached: tokenizer, norms and directory alone take "},
 		{"pack SRC -o DIR/m.lamina", 2, "lamina: missing flags: --bits=N or --size=SIZE or --tolerance=E or --ram=SIZE or --qp=N or --import=PATH (see 'lamina pack --help')\n"},
 		{"pack SRC -o DIR/m.lamina --bits 3 --size 5MB", 2, "lamina: --bits and --size can't be used together (see 'lamina pack --help')\n"},
 		{"pack SRC --bits 3", 2, "lamina: missing flags: --output=FILE or --export-planes=FOLDER (see 'lamina pack --help')\n"},

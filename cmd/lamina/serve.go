@@ -57,7 +57,7 @@ func (c *serveCmd) Run(a *app) (err error) {
 	// The port first: whether it is free should not take a model to find out.
 	ln, err := net.Listen("tcp", c.Addr)
 	if err != nil {
-		return fmt.Errorf("serve: %w", err)
+		return fmt.Errorf("serve: %w (--addr takes HOST:PORT of this machine that nobody listens on)", err)
 	}
 	defer ln.Close()
 	m, err := openModel(drain, c.File, o)

@@ -197,8 +197,10 @@ func TestServeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	empty := t.TempDir()
 	for _, c := range [][2]string{
-		{"serve --addr " + taken.Addr().String(), "lamina: serve: listen tcp " + taken.Addr().String() + ": bind: address already in use\n"},
+		{"serve --addr " + taken.Addr().String(), "lamina: serve: listen tcp " + taken.Addr().String() + ": bind: address already in use (--addr takes "},
+		{"serve --addr 127.0.0.1:0 " + empty, "lamina: " + empty + " is a folder without a checkpoint: give a .lamina file\n"},
 		{"serve --addr 127.0.0.1:0 --ram 4MiB", "lamina: plan: 4 MiB cannot hold this model: at least "},
 		{"serve --addr 127.0.0.1:0 none.lamina", "lamina: weights: open none.lamina: no such file or directory (check the path)\n"},
 		{"serve --addr 127.0.0.1:0 --context 100000", "lamina: context of 100000 tokens: the model was trained for 1024\n"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/lamina-llm/lamina/decode"
@@ -144,8 +145,21 @@ func isCheckpoint(path string) bool {
 			return true
 		}
 	}
+	return isFolder(path)
+}
+
+func isFolder(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && st.IsDir()
+}
+
+// holdsCheckpoint says whether a folder has what a checkpoint begins with.
+func holdsCheckpoint(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, "config.json")); err == nil {
+		return true
+	}
+	found, _ := filepath.Glob(filepath.Join(dir, "*.gguf")) // a strange name finds nothing
+	return len(found) > 0
 }
 
 // lamina describes a .lamina file from its directory, configuration and side

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lamina-llm/lamina/internal/source"
@@ -55,6 +57,7 @@ func TestUsage(t *testing.T) {
 		"show":                       "lamina: expected \"<path>\" (see 'lamina show --help')\n",
 		"show x --ram 5potato":       "lamina: --ram: ",
 		"serve --queue 0":            "lamina: --queue 0: want 1 or more (see 'lamina serve --help')\n",
+		"serve --threads 65":         "lamina: --threads 65: want 0 to 64 (see 'lamina serve --help')\n",
 		"serve --context=-5":         "lamina: --context -5: want 0 or more (see 'lamina serve --help')\n",
 		"eval x":                     "lamina: missing flags: --text=FILE or --choices=FILE (see 'lamina eval --help')\n",
 		"eval x --text y --window 1": "lamina: --window 1: want 2 or more, or 0 for the default (see 'lamina eval --help')\n",
@@ -70,6 +73,39 @@ func TestUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"pack", "--help"}} {
 		if status, out, errs := run(t, args...); status != 0 || errs != "" || !strings.HasPrefix(out, "Usage: lamina") {
 			t.Errorf("%v: status %d, %q, %q", args, status, out, errs)
+		}
+	}
+}
+
+// TestHelp checks what kong does not say by itself: defaults behind
+// placeholders, and which flags exclude one another.
+func TestHelp(t *testing.T) {
+	for args, want := range map[string]string{
+		"serve": "Address to listen on; default: 127.0.0.1:8080 ($LAMINA_ADDR).",
+		"run":   "Usage: lamina run [<file> [<prompt> ...]] [flags]",
+		"eval":  "Usage: lamina eval <path> (--text=FILE | --choices=FILE) [flags]",
+		"pack":  "Usage: lamina pack <source> (--output=FILE | --export-planes=FOLDER) (--bits=N | --size=SIZE | ",
+	} {
+		status, out, errs := run(t, args, "--help")
+		if text := strings.Join(strings.Fields(out), " "); status != 0 || errs != "" || !strings.Contains(text, want) {
+			t.Errorf("%s: status %d, %q, no %q in\n%s", args, status, errs, want, out)
+		}
+	}
+}
+
+// failing is a full disk.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestOutputFails writes reports to a disk that is full.
+func TestOutputFails(t *testing.T) {
+	for _, args := range []string{"version", "version --json", "show PATH"} {
+		var errs strings.Builder
+		line := strings.Fields(strings.ReplaceAll(args, "PATH", fixture(t, "tiny.lamina")))
+		status := execute(line, &app{in: strings.NewReader(""), out: failing{}, err: &errs, signals: make(chan os.Signal)})
+		if status != 1 || !strings.HasSuffix(errs.String(), "no space left on device (free some or write elsewhere)\n") {
+			t.Errorf("%s: status %d, %q", args, status, errs.String())
 		}
 	}
 }

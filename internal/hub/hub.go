@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -145,10 +146,17 @@ type file struct {
 // are already there, with the size and hash announced, are not downloaded again.
 func Pull(ctx context.Context, ref Ref, dir string, o Options) (string, error) {
 	fail := func(err error) (string, error) { return "", ref.failed(err) }
+	_, err := os.Lstat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
 	p, err := newPuller(dir, o)
 	if err != nil {
 		return fail(err)
 	}
+	defer func() {
+		if made {
+			_ = os.Remove(dir) // which fails unless nothing came
+		}
+	}()
 	defer p.root.Close()
 	files, whole, err := p.resolve(ctx, ref)
 	if err != nil {

@@ -442,11 +442,26 @@ func TestFailures(t *testing.T) {
 		if n := s.count("m.gguf"); n != c.requests {
 			t.Errorf("%s: %d requests, want %d", name, n, c.requests)
 		}
+		if left, err := os.ReadDir(dir); err == nil && len(left) == 0 {
+			t.Errorf("%s: left an empty folder", name)
+		}
 		for file := range contents(t, parent) {
 			if !strings.HasPrefix(file, "models/m.gguf.part") || c.want == ErrMismatch && name != "endless" {
 				t.Errorf("%s: left %s", name, file)
 			}
 		}
+	}
+}
+
+// A folder that was there stays, even if nothing comes.
+func TestFolderStays(t *testing.T) {
+	s := newServer(t)
+	dir := t.TempDir()
+	if _, err := Pull(t.Context(), Ref{Repo: "org/none", Revision: "main"}, dir, s.options()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
 	}
 }
 

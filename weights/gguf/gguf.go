@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	parser "github.com/gpustack/gguf-parser-go"
@@ -120,6 +121,9 @@ func (f *File) open(path string) error {
 		return err
 	}
 	lib, err := parse(path)
+	if err != nil && strings.Contains(err.Error(), "tensor data needs") {
+		return fmt.Errorf("%w: %d bytes follow the header, its tensors take more (the copy or download was cut short: repeat it)", ErrFormat, f.size-l.data)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFormat, err)
 	}
@@ -180,7 +184,7 @@ func (f *File) addTensors(infos parser.GGUFTensorInfos, data int64) error {
 			count *= int64(d)
 		}
 		if ti.Offset > uint64(f.size-data) {
-			return bad("data at offset %d, beyond the end of the file (%d bytes)", ti.Offset, f.size)
+			return bad("data at offset %d, beyond the end of the file (%d bytes: its copy or download was cut short?)", ti.Offset, f.size)
 		}
 		t.off = data + int64(ti.Offset)
 		length := int64(0) // unknown types: nothing to check, nothing to read
@@ -191,7 +195,7 @@ func (f *File) addTensors(infos parser.GGUFTensorInfos, data int64) error {
 			length = count / b.weights * b.bytes
 		}
 		if length > f.size-t.off {
-			return bad("%d bytes of data at offset %d, beyond the end of the file (%d bytes)", length, t.off, f.size)
+			return bad("%d bytes of data at offset %d, beyond the end of the file (%d bytes: its copy or download was cut short?)", length, t.off, f.size)
 		}
 		spans = append(spans, span{t.Name, t.off, t.off + length})
 		f.index[t.Name] = len(f.tensors)

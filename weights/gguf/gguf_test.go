@@ -265,6 +265,14 @@ func TestTruncated(t *testing.T) {
 			t.Fatalf("first %d of %d bytes: error %v", n, len(whole), err)
 		}
 	}
+	for _, cut := range []int{1, 600} {
+		if err := os.WriteFile(path, whole[:len(whole)-cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "cut short") {
+			t.Errorf("without its last %d bytes: error %v", cut, err)
+		}
+	}
 }
 
 // FuzzOpen checks that no file panics and that whatever is accepted can be
