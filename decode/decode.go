@@ -75,6 +75,7 @@ type Matrix struct {
 
 	check func(chunk int) error // before a chunk is decoded; nil is none
 
+	first int   // its first row in the matrix of which it is a slice, or 0
 	start []int // first column of each panel; one more at the end
 
 	low     []int32 // first row of each row block; one more at the end

@@ -33,12 +33,14 @@ func code(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int,
 // encode makes a random coded matrix.
 func encode(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool) *decode.Matrix {
 	t.Helper()
-	return encodeFor(t, rows, cols, band, depth, mode, planes, ordered, decode.NewMatrix)
+	m, _ := encodeFor(t, rows, cols, band, depth, mode, planes, ordered, decode.NewMatrix)
+	return m
 }
 
-// encodeFor is encode with another way to read the side information.
+// encodeFor is encode with another way to read the side information. It returns
+// the chunks, too.
 func encodeFor(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes int, ordered bool,
-	open func(rows, cols int, side []byte) (*decode.Matrix, error)) *decode.Matrix {
+	open func(rows, cols int, side []byte) (*decode.Matrix, error)) (m *decode.Matrix, chunks [][]byte) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(uint64(rows), uint64(cols)))
 	l := tile.Layout{Rows: rows, Cols: cols}
@@ -71,6 +73,17 @@ func encodeFor(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes
 		t.Fatal(err)
 	}
 	side.Tables = []rans.Table{f, f}[:1+int(mode)]
+	if ordered { // columns of four classes, rows of two
+		flat, err := rans.FitTable([rans.Alphabet]int64{}, used)
+		if err != nil {
+			t.Fatal(err)
+		}
+		side.Tables = append(side.Tables, []rans.Table{flat, flat}[:1+int(mode)]...)
+		side.RowClass = make([]uint8, rows)
+		for i := range side.RowClass {
+			side.RowClass[i] = uint8(r.IntN(2))
+		}
+	}
 	enc, err := rans.NewEncoder(rows, cols, side)
 	if err != nil {
 		t.Fatal(err)
@@ -79,12 +92,10 @@ func encodeFor(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := open(rows, cols, blob)
-	if err != nil {
+	if m, err = open(rows, cols, blob); err != nil {
 		t.Fatal(err)
 	}
 	geo := enc.Matrix()
-	var chunks [][]byte
 	for i := range geo.Chunks() {
 		r0, r1 := geo.Band(i / geo.Blocks())
 		p0, p1 := geo.Block(i % geo.Blocks())
@@ -111,7 +122,7 @@ func encodeFor(t testing.TB, rows, cols, band, depth int, mode rans.Mode, planes
 	if err := m.Attach(chunks); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return m, chunks
 }
 
 func workspace(m *decode.Matrix, batch int, pool decode.Pool) *decode.Workspace {

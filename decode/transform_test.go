@@ -114,7 +114,7 @@ func TestTransformed(t *testing.T) {
 		t.Run(fmt.Sprintf("%dx%d", c.rows, c.cols), func(t *testing.T) {
 			x := decode.NewTransform(c.cols, odd)
 			plain, coded := code(t, c.rows, c.cols, c.band, c.depth, c.mode, c.planes, c.ordered)
-			m := encodeFor(t, c.rows, c.cols, c.band, c.depth, c.mode, c.planes, c.ordered, func(rows, cols int, side []byte) (*decode.Matrix, error) {
+			m, _ := encodeFor(t, c.rows, c.cols, c.band, c.depth, c.mode, c.planes, c.ordered, func(rows, cols int, side []byte) (*decode.Matrix, error) {
 				return decode.NewTransformed(rows, cols, x.AppendTo(nil), side)
 			})
 			if m.ResidentBytes() < plain.ResidentBytes()+int64(4*c.cols) {

@@ -222,8 +222,14 @@ func (m *Model) Read(ctx context.Context, unit int, dst []byte, off int64) error
 // Check checks what the first to bytes of unit in coded hold beyond the first
 // from bytes, which were checked before: every span that ends there.
 func (m *Model) Check(unit int, coded []byte, from, to int64) error {
+	return m.CheckPart(unit, 0, coded, from, to)
+}
+
+// CheckPart is Check for the part of a unit that begins at its byte base: spans
+// that begin before are not looked at.
+func (m *Model) CheckPart(unit int, base int64, part []byte, from, to int64) error {
 	start := time.Now()
-	err := m.file.CheckPart(m.index[unit], m.base(unit), coded, from, to)
+	err := m.file.CheckPart(m.index[unit], m.base(unit)+base, part, from, to)
 	m.nanos.Add(int64(time.Since(start)))
 	return m.explain(err)
 }

@@ -71,6 +71,12 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 	up.lift = s.symbolLift()
 	m.lifted.fill(&up)
 	m.perm = s.permutation(l)
+	m.makeChunks()
+	return m, nil
+}
+
+// makeChunks makes the chunks, without data.
+func (m *Matrix) makeChunks() {
 	m.chunks = make([]chunk, m.Chunks())
 	for i, blocks := 0, m.Blocks(); i < len(m.chunks); i++ {
 		c := &m.chunks[i]
@@ -79,7 +85,21 @@ func NewMatrix(rows, cols int, side []byte) (*Matrix, error) {
 		c.p0, c.p1 = m.Block(i % blocks)
 		c.streams = m.streams(i % blocks)
 	}
-	return m, nil
+}
+
+// Slice returns bands [b0, b1), at least one, as a matrix of their own, with what
+// m knows of them. Its chunks come by its own Attach. Side().Row stays that of m.
+func (m *Matrix) Slice(b0, b1 int) *Matrix {
+	s, side := *m, *m.side
+	r0, _ := m.Band(b0)
+	_, r1 := m.Band(b1 - 1)
+	s.layout.Rows = r1 - r0
+	if side.RowClass != nil {
+		side.RowClass = side.RowClass[r0:r1]
+	}
+	s.side = &side
+	s.makeChunks()
+	return &s
 }
 
 // permutation returns, for every coded column, the matrix column it holds.

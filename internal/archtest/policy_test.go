@@ -73,7 +73,7 @@ const ours = `
 	model, server < server/servertest;
 
 	# The wiring: the one place at run time that sees both sides.
-	internal/cpu, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
+	internal/cpu, internal/crc32c, internal/kern, internal/tile, decode, decode/rans, decode/planes, lowrank,
 	internal/atomicfile, weights, loader, internal/source, internal/promtext,
 	model, model/kv, model/token, model/chat, model/sample, model/llama,
 	runtime/budget, runtime/arena, runtime/plan, runtime/residency, runtime/sched

@@ -71,8 +71,8 @@ func TestCollector(t *testing.T) {
 	report := e.PlanReport()
 	passes := get("forward_passes_total")
 	var coded int64
-	for _, u := range m.plan.Units[:headUnit(m.cfg)+1] {
-		coded += u.CodedBytes
+	for _, u := range m.file.Units()[:headUnit(m.cfg)+1] {
+		coded += u.Bytes
 	}
 	for name, ok := range map[string]bool{
 		"requests ended":     get("requests_ended_total") == 2 && get("requests_running") == 0 && get("requests_waiting") == 0,

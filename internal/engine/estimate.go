@@ -75,6 +75,16 @@ func estimated(c llama.Config, bits float64) *draft {
 		unit("embed", embed, own)
 		side += 4 * int64(c.Vocab+c.Hidden)
 	}
+	size := pieceSize(d.sizes[:headUnit(c)+1])
+	for i, u := range d.sizes[:headUnit(c)+1] {
+		if i == headUnit(c) {
+			d.cutHead = len(d.cuts)
+		}
+		n := (u.CodedBytes + size - 1) / size
+		for k := range n {
+			d.cuts = append(d.cuts, plan.Unit{Name: u.Name, CodedBytes: (k+1)*u.CodedBytes/n - k*u.CodedBytes/n, UnpackedBytes: u.UnpackedBytes / n})
+		}
+	}
 	side += 4 * int64(c.Vocab+c.Hidden)
 	d.unread = side + tokenizerBytes*int64(c.Vocab)
 	return d

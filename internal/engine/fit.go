@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sort"
 
 	"github.com/lamina-llm/lamina/decode"
@@ -26,6 +27,10 @@ type draft struct {
 	norm     []float32
 	unread   int64       // bytes that the process will take besides, but does not yet
 	sizes    []plan.Unit // of units: matrices of layers, head, and what follows
+	pieces   *pieces     // of matrices and head; nil of an estimate
+	cuts     []plan.Unit // of pieces
+	cutHead  int         // the first of those that are the head
+	split    bool        // the plan's units are pieces
 	work     decode.Size // for every batch
 	size     decode.Size // for the chosen batch
 	context  int
@@ -105,6 +110,8 @@ func (d *draft) measure(f *loader.Model) {
 			Name: f.Units()[i].Name, CodedBytes: f.Units()[i].Bytes, UnpackedBytes: d.units[i].unpackedBytes(),
 		})
 	}
+	d.pieces = cut(f, d.units, d.sizes[:headUnit(d.cfg)+1])
+	d.cuts, d.cutHead = d.pieces.sizes(d.sizes), d.pieces.first[headUnit(d.cfg)]
 	d.grow(&d.work)
 }
 
@@ -277,30 +284,30 @@ func (d *draft) make(o Options, base int64) error {
 			plan.Amount{Purpose: budget.Coded, Bytes: s.plan.Total})
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
-	for i := range headUnit(d.cfg) + 1 {
-		u := d.sizes[i]
-		u.Streamable = true
-		if o.Coded {
-			u.UnpackedBytes = 0
+	in.Units = streamable(d.cuts, o)
+	cut, cutErr := plan.Make(in)
+	whole := in
+	whole.Units = streamable(d.sizes[:headUnit(d.cfg)+1], o)
+	p, err := plan.Make(whole)
+	// Where everything stays, whole matrices are best.
+	d.split = err != nil || p.Regime == plan.C
+	if d.split {
+		resident, unpacked := p.ResidentBudget, p.UnpackedBudget
+		p, err = cut, cutErr
+		if ahead, e := d.makeAhead(in); e == nil {
+			p = ahead
 		}
-		in.Units = append(in.Units, u)
+		p.ResidentBudget, p.UnpackedBudget = resident, unpacked
 	}
-	p, err := plan.Make(in)
-	for in.Slots = slotsAhead(p.SlotBytes); err == nil && p.Regime == plan.C && in.Slots > p.Slots; in.Slots-- {
-		if more, err := plan.Make(in); err == nil {
-			more.MinBudget = p.MinBudget
-			p = more
-		}
-	}
-	in.Slots = p.Slots
+	p.MinBudget = cut.MinBudget
 	d.plan, d.embed = p, false
-	if !d.cfg.Tied {
+	if !d.cfg.Tied && !d.split {
 		// A resident embedding is worth having only where nothing is streamed for it.
 		e := embedUnit(d.cfg)
-		in.Units = append(in.Units, plan.Unit{
+		whole.Units = append(whole.Units, plan.Unit{
 			Name: d.sizes[e].Name, CodedBytes: d.sizes[e].CodedBytes, Streamable: false,
 		})
-		if with, e := plan.Make(in); e == nil && with.Regime != plan.C {
+		if with, e := plan.Make(whole); e == nil && with.Regime != plan.C {
 			with.MinBudget = p.MinBudget
 			d.plan, d.embed, err = with, true, nil
 		}
@@ -309,14 +316,38 @@ func (d *draft) make(o Options, base int64) error {
 	return err
 }
 
-// slotsAhead is how many slots of some size keep the disk busy: one in use, and
-// others for some megabytes ahead, while the visitor is at units that stay.
-func slotsAhead(size int64) int {
-	const ahead = 8 << 20
-	if size == 0 {
-		return 0
+// streamable returns units of which each may be streamed.
+func streamable(units []plan.Unit, o Options) []plan.Unit {
+	units = slices.Clone(units)
+	for i := range units {
+		units[i].Streamable = true
+		if o.Coded {
+			units[i].UnpackedBytes = 0
+		}
 	}
-	return int(min(1+(ahead+size-1)/size, 8))
+	return units
+}
+
+// makeAhead makes the plan of in, some units of which are streamed, with room to
+// read ahead: enough to keep the disk busy while what stays is computed, though not
+// much of the budget. If it can the head stays: more rows of logits than fit at a
+// time go through it in turns.
+func (d *draft) makeAhead(in plan.Input) (p plan.Plan, err error) {
+	const least, most = 8 << 20, 32 << 20
+	for in.Window = min(max(d.limit/24, least), d.limit/8, most); in.Window > 0; in.Window /= 2 {
+		kept := in
+		kept.Units = slices.Clone(in.Units)
+		for i := range kept.Units[d.cutHead:] {
+			kept.Units[d.cutHead+i].Streamable = false
+		}
+		if p, err = plan.Make(kept); err == nil {
+			return p, nil
+		}
+		if p, err = plan.Make(in); err == nil {
+			return p, nil
+		}
+	}
+	return p, err
 }
 
 // restate corrects the budgets that the plan names: at each of them HTTP would

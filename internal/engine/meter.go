@@ -14,6 +14,12 @@ type meter struct {
 	nanos atomic.Int64
 }
 
+// count adds one product.
+func (m *meter) count(bytes int64, took time.Duration) {
+	m.nanos.Add(int64(took))
+	m.bytes.Add(bytes)
+}
+
 // metered is an operator over coded bytes whose products are counted.
 type metered struct {
 	model.Linear
@@ -21,29 +27,20 @@ type metered struct {
 	bytes int64 // that one product decodes
 }
 
-// metered returns op, over the given parts, as an operator whose products are
-// counted.
-func (m *meter) metered(op model.Linear, parts []part) model.Linear {
-	o := &metered{Linear: op, m: m}
-	for k := range parts {
-		o.bytes += parts[k].codedBytes()
-	}
-	return o
-}
-
 // Apply implements model.Linear.
 func (o *metered) Apply(dst, x []float32, n int) error {
 	start := time.Now()
 	err := o.Linear.Apply(dst, x, n)
-	o.m.nanos.Add(int64(time.Since(start)))
-	o.m.bytes.Add(o.bytes)
+	o.m.count(o.bytes, time.Since(start))
 	return err
 }
 
-// codedBytes is what one product with the matrix decodes.
-func (p *part) codedBytes() (n int64) {
-	for _, s := range p.spans {
-		n += int64(s.Len)
+// codedBytes is what one product with the unit's matrix decodes.
+func (u *unit) codedBytes() (n int64) {
+	for k := range u.parts {
+		for _, s := range u.parts[k].spans {
+			n += int64(s.Len)
+		}
 	}
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/lamina-llm/lamina/decode"
 	"github.com/lamina-llm/lamina/internal/source"
@@ -89,6 +90,7 @@ type Model struct {
 	http     int64
 	store    *residency.Store[*bound] // nil for a float32 model
 	file     *loader.Model            // nil for a float32 model
+	source   residency.Source         // of the plan's units: the file, or its pieces
 	llama    *llama.Model
 	pool     model.Pool
 	cache    *kv.Pool
@@ -179,8 +181,11 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 	m.onClose(func() error { pool.Close(); return nil })
 	ws := decode.NewWorkspace(pool, d.size)
 	b := newBinder(d, f, ws, &m.meter)
+	if m.source = f; d.split {
+		m.source = d.pieces
+	}
 	m.store, err = residency.Open(ctx, residency.Options[*bound]{
-		Plan: d.plan, Ledger: m.ledger, Source: f, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
+		Plan: d.plan, Ledger: m.ledger, Source: m.source, Binder: b, Workers: o.Threads, HugePages: true, Logger: o.Logger,
 	})
 	if err != nil {
 		return m, err
@@ -212,29 +217,47 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 
 // weights makes the forward pass's view of the store.
 func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *decode.Workspace, log *slog.Logger) (*storedWeights, error) {
-	w := &storedWeights{store: m.store, log: log, cfg: d.cfg, norm: d.norm, file: f}
-	w.visit(d.layers)
-	e := embedUnit(d.cfg)
-	resident := d.embed || d.cfg.Tied && d.plan.Units[e].Placement != plan.Streamed
-	if !resident {
-		side := d.units[e].parts[0]
-		w.tensor = f.Tensor("embed")
-		if d.cfg.Tied { // the head streams through the other instance
-			own, err := readPart(ctx, f, e, "embed", d.cfg.Vocab, d.cfg.Hidden)
+	w := &storedWeights{store: m.store, meter: &m.meter, log: log, cfg: d.cfg, norm: d.norm, file: f}
+	w.visit(d, ws)
+	first, n := d.place(embedUnit(d.cfg))
+	if d.embed || d.cfg.Tied && n == 1 && d.plan.Units[first].Placement != plan.Streamed {
+		held, release, err := m.store.Acquire(ctx, first)
+		if err != nil {
+			return nil, err
+		}
+		w.embed = held.op
+		m.onClose(func() error { release(); return nil })
+		return w, nil
+	}
+	side := d.units[embedUnit(d.cfg)].parts[0]
+	if d.cfg.Tied && n == 1 { // the head streams through the other instance
+		own, err := readPart(ctx, f, first, "embed", d.cfg.Vocab, d.cfg.Hidden)
+		if err != nil {
+			return nil, err
+		}
+		side = own
+	}
+	w.tensor, w.lookup, w.inMemory = f.Tensor("embed"), decode.NewCoded(side.Matrix, ws), make([][]byte, side.Chunks())
+	if !d.cfg.Tied || n == 1 {
+		return w, nil
+	}
+	chunk := 0
+	for k := first; k < first+n; k++ {
+		p := &d.pieces.all[k].unit.parts[0]
+		if d.plan.Units[k].Placement == plan.Pinned {
+			_, release, err := m.store.Acquire(ctx, k)
 			if err != nil {
 				return nil, err
 			}
-			side = own
+			m.onClose(func() error { release(); return nil })
+			copy(w.inMemory[chunk:], p.chunks)
 		}
-		w.lookup = decode.NewCoded(side.Matrix, ws)
-		return w, nil
+		chunk += len(p.chunks)
 	}
-	held, release, err := m.store.Acquire(ctx, e)
-	if err != nil {
-		return nil, err
+	if !slices.ContainsFunc(w.inMemory, func(c []byte) bool { return c == nil }) {
+		w.embed = w.lookup
+		return w, side.Attach(w.inMemory)
 	}
-	w.embed = held.op
-	m.onClose(func() error { release(); return nil })
 	return w, nil
 }
 

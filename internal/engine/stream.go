@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lamina-llm/lamina/internal/crc32c"
 	"github.com/lamina-llm/lamina/runtime/arena"
 	"github.com/lamina-llm/lamina/runtime/budget"
 	"github.com/lamina-llm/lamina/runtime/plan"
@@ -13,10 +14,12 @@ import (
 )
 
 // ReadStreamed reads what one pass streams, in the same order and blocks and as
-// many at a time as the read-ahead does, with nothing to check, to compute or to
-// wait for: it shows what the disk gives. It returns the bytes and how long they
-// took. Its buffers are no part of the model's budget. Nothing may be running.
-func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) {
+// many at a time as the read-ahead does, with nothing to compute or to wait for: it
+// shows what the disk gives. If look is set every byte is looked at once, for a
+// checksum: a machine may give data to somebody who does not look at them sooner
+// than it really has them in memory. It returns the bytes and how long they took.
+// Its buffers are no part of the model's budget. Nothing may be running.
+func (m *Model) ReadStreamed(ctx context.Context, look bool) (int64, time.Duration, error) {
 	type block struct {
 		unit int
 		off  int64
@@ -62,8 +65,12 @@ func (m *Model) ReadStreamed(ctx context.Context) (int64, time.Duration, error) 
 			}
 			defer buf.Free()
 			for b := range next {
-				if err := m.file.Read(ctx, b.unit, buf.Bytes()[:b.n], b.off); err != nil {
+				arena.Evict(buf.Bytes()[:b.n]) // as the read-ahead does
+				if err := m.source.Read(ctx, b.unit, buf.Bytes()[:b.n], b.off); err != nil {
 					return err
+				}
+				if look {
+					crc32c.Checksum(buf.Bytes()[:b.n])
 				}
 			}
 			return nil

@@ -2,22 +2,27 @@ package plan
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/lamina-llm/lamina/runtime/budget"
 )
 
 // candidate is one way to place the units. Units above slot bytes and those
-// that cannot be streamed are pinned; of the rest, streamed are streamed. Only
-// if none is, the first unpacked of maker.order are unpacked.
+// that cannot be streamed are pinned; of the rest, so many are streamed that they
+// are a share of all bytes, if there are enough. Only if share is 0, the first
+// unpacked of maker.order are unpacked.
 type candidate struct {
-	slot     int64 // footprint of a slot; 0 if nothing is streamed
-	streamed int
+	slot     int64   // footprint of a slot; 0 if nothing is streamed
+	share    float64 // 0 to 1
 	unpacked int
 
 	need    int64 // bytes at the worst moment, Fixed included
 	perPass int64 // coded bytes streamed per pass
 }
+
+// maxShares is how many shares are tried: of more units each would change little.
+const maxShares = 256
 
 // better orders candidates by what they cost at run time: bytes from disk,
 // then units decoded on every use, then memory.
@@ -64,7 +69,7 @@ func Make(in Input) (Plan, error) {
 			}
 		}
 		lower(&p.MinBudget)
-		if c.streamed == 0 {
+		if c.share == 0 {
 			lower(&p.ResidentBudget)
 			if c.unpacked == len(m.order) {
 				p.UnpackedBudget = c.need
@@ -92,18 +97,20 @@ func (m *maker) candidates(yield func(candidate)) {
 	m.unpacking(yield)
 	for _, slot := range m.slotSizes() {
 		free := m.streamable(slot)
-		base := m.fixed + int64(m.in.Slots)*slot
+		base := m.fixed + int64(m.slots(slot))*slot
 		for _, c := range m.coded {
 			base += c
 		}
-		for n := 1; n <= len(free); n++ {
-			c := candidate{slot: slot, streamed: n, need: base}
-			for i := range n {
-				u := free[spread(i, n, len(free))]
+		steps := min(free, maxShares)
+		for n := 1; n <= steps; n++ {
+			c := candidate{slot: slot, share: float64(n) / float64(steps), need: base}
+			for u := range m.streamed(c) {
 				c.need -= m.coded[u]
 				c.perPass += m.in.Units[u].CodedBytes
 			}
-			yield(c)
+			if c.perPass > 0 {
+				yield(c)
+			}
 		}
 	}
 }
@@ -146,7 +153,7 @@ func (m *maker) slotSizes() []int64 {
 	for i, s := range sizes {
 		if i == 0 || s != sizes[i-1] {
 			// All units of at most s bytes streamed, the larger ones pinned.
-			if need := pinned + int64(m.in.Slots)*s; leastNeed < 0 || need < leastNeed {
+			if need := pinned + int64(m.slots(s))*s; leastNeed < 0 || need < leastNeed {
 				least, leastNeed = s, need
 			}
 			if n := len(ladder); n == 0 || s <= ladder[n-1]-ladder[n-1]/8 {
@@ -161,21 +168,40 @@ func (m *maker) slotSizes() []int64 {
 	return ladder
 }
 
-// streamable returns the units that a slot can hold, in visiting order.
-func (m *maker) streamable(slot int64) []int {
-	var free []int
-	for i, u := range m.in.Units {
-		if u.Streamable && m.coded[i] <= slot {
-			free = append(free, i)
-		}
-	}
-	return free
+// slots returns how many slots of some size there are.
+func (m *maker) slots(size int64) int {
+	return max(m.in.Slots, int(min(maxSlots, (m.in.Window+size-1)/size)))
 }
 
-// spread returns the position, in a loop of total, of the i-th of n members
-// that stand as evenly as whole numbers allow, so that every read has the same
-// amount of computing to hide behind.
-func spread(i, n, total int) int { return (2*i + 1) * total / (2 * n) }
+// streamable counts the units that a slot can hold.
+func (m *maker) streamable(slot int64) (n int) {
+	for i, u := range m.in.Units {
+		if u.Streamable && m.coded[i] <= slot {
+			n++
+		}
+	}
+	return n
+}
+
+// streamed yields the units that c streams, in visiting order: so that of any run
+// of units the same share of their bytes is read from disk, and every read has the
+// same amount of computing to hide behind.
+func (m *maker) streamed(c candidate) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		const half = 0.5 - 1e-9 // rounding decides nothing
+		owed := 0.0             // bytes that should have been streamed so far, less those that are
+		for i, u := range m.in.Units {
+			size := float64(u.CodedBytes)
+			owed += c.share * size
+			if u.Streamable && m.coded[i] <= c.slot && owed >= half*size {
+				owed -= size
+				if !yield(i) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // build writes candidate c into p.
 func (m *maker) build(p *Plan, c candidate) {
@@ -185,12 +211,10 @@ func (m *maker) build(p *Plan, c candidate) {
 		p.Units[i] = Placed{Unit: u, Placement: Pinned, Resident: m.coded[i]}
 	}
 	switch {
-	case c.streamed > 0:
-		p.Regime, p.Slots, p.SlotBytes = C, m.in.Slots, c.slot
-		free := m.streamable(c.slot)
-		for i := range c.streamed {
-			u := &p.Units[free[spread(i, c.streamed, len(free))]]
-			u.Placement, u.Resident = Streamed, 0
+	case c.share > 0:
+		p.Regime, p.Slots, p.SlotBytes = C, m.slots(c.slot), c.slot
+		for i := range m.streamed(c) {
+			p.Units[i].Placement, p.Units[i].Resident = Streamed, 0
 		}
 	case c.unpacked > 0 && c.unpacked == len(m.order):
 		p.Regime = A

@@ -117,17 +117,20 @@ type Amount struct {
 
 // Input is all that a plan depends on.
 type Input struct {
-	Units  []Unit   // in visiting order; at most 4096
+	Units  []Unit   // in visiting order; at most MaxUnits
 	Fixed  []Amount // what must be there besides the weights (KV, heap, ...)
 	Budget int64    // bytes for everything, Fixed included
-	Slots  int      // buffers for streamed units; 0 is 2; range 1 to 64
+	Slots  int      // buffers for streamed units, at least; 0 is 2; range 1 to 64
+	Window int64    // bytes of all slots, at least, as far as there can be 64; default 0
 	Slack  int64    // bytes past the end of every buffer that kernels may read; default 0
 	Page   int64    // every buffer is rounded up to a multiple of this; 0 is 1
 }
 
+// MaxUnits is how many units an Input may have.
+const MaxUnits = 1 << 12
+
 // Limits of an Input. Their product stays far below the range of int64.
 const (
-	maxUnits = 1 << 12
 	maxSlots = 64
 	maxBytes = 1 << 42
 )
@@ -135,14 +138,16 @@ const (
 // Validate reports the first field that makes no sense.
 func (in Input) Validate() error {
 	switch {
-	case len(in.Units) > maxUnits:
-		return fmt.Errorf("plan: %d units, at most %d", len(in.Units), maxUnits)
+	case len(in.Units) > MaxUnits:
+		return fmt.Errorf("plan: %d units, at most %d", len(in.Units), MaxUnits)
 	case in.Slots < 0 || in.Slots > maxSlots:
 		return fmt.Errorf("plan: %d slots, want 1 to %d", in.Slots, maxSlots)
+	case in.Window < 0 || in.Window > maxBytes:
+		return fmt.Errorf("plan: impossible window of %d bytes", in.Window)
 	case in.Slack < 0 || in.Slack > 1<<30 || in.Page < 0 || in.Page > 1<<30:
 		return fmt.Errorf("plan: impossible slack %d or page %d", in.Slack, in.Page)
-	case len(in.Fixed) > maxUnits:
-		return fmt.Errorf("plan: %d fixed amounts, at most %d", len(in.Fixed), maxUnits)
+	case len(in.Fixed) > MaxUnits:
+		return fmt.Errorf("plan: %d fixed amounts, at most %d", len(in.Fixed), MaxUnits)
 	}
 	for i, u := range in.Units {
 		if u.CodedBytes < 1 || u.CodedBytes > maxBytes || u.UnpackedBytes < 0 || u.UnpackedBytes > maxBytes {
