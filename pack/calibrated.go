@@ -2,7 +2,6 @@ package pack
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -149,7 +148,7 @@ func (p *packer) layerAhead(ctx context.Context, mats []*matrix, step float64) (
 		}
 		g.Go(func() (err error) {
 			if out[i], err = p.encodeFeedback(ctx, m, m.step(step)); err != nil {
-				return fmt.Errorf("pack: %s: %w", m.name, err)
+				return m.failed(err)
 			}
 			return nil
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/lamina-llm/lamina/decode/rans"
 	"github.com/lamina-llm/lamina/weights"
 )
 
@@ -91,7 +92,7 @@ func (f *writing) matrix(ctx context.Context, role string) error {
 	}
 	t, err := f.code(ctx, out, m, role)
 	if err != nil {
-		return fmt.Errorf("pack: %s: %w", m.name, err)
+		return m.failed(err)
 	}
 	t.Output = m.output
 	f.finished(m, t)
@@ -107,6 +108,15 @@ func (f *writing) matrix(ctx context.Context, role string) error {
 		}
 	}
 	return nil
+}
+
+// failed names m in an error of coding it, and says what to do if levels do not
+// reach its weights at a step.
+func (m *matrix) failed(err error) error {
+	if errors.Is(err, rans.ErrEncode) {
+		return fmt.Errorf("%w: %s has weights too far out for steps as fine: ask for fewer bits, a smaller file or more error (%w)", ErrTarget, m.name, err)
+	}
+	return fmt.Errorf("pack: %s: %w", m.name, err)
 }
 
 // restore takes m from the journal, and what it left for those after it.

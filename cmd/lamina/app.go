@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -121,6 +122,10 @@ func (o *output) Write(p []byte) (int, error) {
 
 // setup applies the common flags.
 func (a *app) setup(c *cli, command string) error {
+	tiers := []string{"", "generic", "avx2", "avx512", "neon"}
+	if name := os.Getenv("LAMINA_CPU"); !slices.Contains(tiers, name) {
+		return usage(command, "LAMINA_CPU=%s: want %s", name, strings.Join(tiers[1:], ", "))
+	}
 	level := slog.LevelWarn
 	switch {
 	case c.LogLevel != "auto":

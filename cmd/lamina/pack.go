@@ -19,10 +19,10 @@ import (
 type packCmd struct {
 	Source  string      `arg:"" placeholder:"SRC" help:"Hugging Face directory, .safetensors file or .gguf file."`
 	Output  string      `short:"o" xor:"output" required:"" placeholder:"FILE" help:"The .lamina file to write."`
-	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8."`
+	Bits    float64     `xor:"target" required:"" placeholder:"N" help:"Bits per weight of the whole file, 1 to 8; more than 5 or 6 are out of reach for some models."`
 	Size    budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"Size of the whole file, such as 50MB."`
 	Even    float64     `name:"tolerance" xor:"target" required:"" placeholder:"E" help:"Relative error of every matrix, more than 0 and less than 1: of its weights, or with --calibrate of its outputs."`
-	RAM     budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"The best file that runs in this memory with --context, all weights resident, such as 80MiB."`
+	RAM     budget.Size `xor:"target" required:"" placeholder:"SIZE" help:"The best file that runs in this memory with --context, all weights resident, such as 80MiB; of up to 6 bits per weight, with --calibrate 5."`
 	Context int         `placeholder:"N" help:"With --ram: tokens of context; default: what lamina run would take."`
 	Codec   string      `enum:"native,vvc" default:"native" help:"Codec: native, or vvc (H.266 pictures: slow to decode, for comparison and exchange)."`
 	QP      *float64    `name:"qp" xor:"target" required:"" placeholder:"N" help:"With --codec vvc: quantisation parameter of the layers, 0 to 63; 24 is about 3 bits."`
@@ -109,7 +109,11 @@ func (c *packCmd) Run(a *app) error {
 	}
 	defer src.Close()
 	if c.RAM != 0 {
-		if o.Bits, err = fitMemory(src.Config(), int64(c.RAM), c.Context, 0); err != nil {
+		most := mostBits
+		if c.Text != "" {
+			most = mostCalibrated
+		}
+		if o.Bits, err = fitMemory(src.Config(), int64(c.RAM), c.Context, 0, most); err != nil {
 			return err
 		}
 	}

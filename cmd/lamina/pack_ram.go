@@ -11,17 +11,19 @@ import (
 	"github.com/lamina-llm/lamina/runtime/plan"
 )
 
-// Range of bits per weight that --ram chooses from.
+// Range of bits per weight that --ram chooses from. More are for --bits: some
+// models have weights that spread too far for steps as fine.
 const (
-	fewestBits = 1.5
-	mostBits   = 8.0
+	fewestBits     = 1.5
+	mostBits       = 6.0
+	mostCalibrated = 5.0
 )
 
-// fitMemory returns the most bits per weight at which a model of this
+// fitMemory returns the most bits per weight, up to hi, at which a model of this
 // configuration runs in ram bytes with the context (0: what a run would take)
 // without reading weights from disk again. It is an estimate, for [engine.Estimate]
 // is; a run is planned for the file itself.
-func fitMemory(c llama.Config, ram int64, context, threads int) (float64, error) {
+func fitMemory(c llama.Config, ram int64, context, threads int, hi float64) (float64, error) {
 	o := engine.Options{RAM: ram, Context: context, Threads: threads, Serve: true}
 	fits := func(bits float64) (bool, error) {
 		p, err := engine.Estimate(c, bits, o)
@@ -42,7 +44,7 @@ func fitMemory(c llama.Config, ram int64, context, threads int) (float64, error)
 		return 0, fmt.Errorf("pack: --ram %s is too little: even at %g bits per weight the model takes %s with this context; lower --context, raise --ram, or pack with --bits and let weights be read from disk while it runs",
 			budget.FormatSize(ram), fewestBits, budget.FormatSize(least))
 	}
-	lo, hi := fewestBits, mostBits
+	lo := fewestBits
 	if ok, err = fits(hi); err != nil || ok {
 		return hi, err
 	}

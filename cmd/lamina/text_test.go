@@ -93,6 +93,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestUnknownTier(t *testing.T) {
+	t.Setenv("LAMINA_CPU", "avx1024")
+	if status, _, errs := run(t, "version"); status != 2 || errs != "lamina: LAMINA_CPU=avx1024: want generic, avx2, avx512, neon (see 'lamina version --help')\n" {
+		t.Errorf("status %d, %q", status, errs)
+	}
+}
+
 // failing is a full disk.
 type failing struct{}
 
