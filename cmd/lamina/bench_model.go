@@ -48,8 +48,8 @@ type benchModelReport struct {
 	Peak        int64   `json:"peak_rss_bytes"`
 }
 
-// Run measures the model alone: no sampling, no server, one sequence.
-func (c *benchModelCmd) Run(a *app) error {
+// check refuses flags that make no sense.
+func (c *benchModelCmd) check() error {
 	switch {
 	case c.Prompt < 0 || c.Gen < 0 || c.Prompt+c.Gen == 0:
 		return usage("bench", "-p %d -n %d: nothing to measure", c.Prompt, c.Gen)
@@ -57,6 +57,14 @@ func (c *benchModelCmd) Run(a *app) error {
 		return usage("bench", "-b %d: want 1 to 32", c.Batch)
 	case c.Repetitions < 1:
 		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
+	}
+	return nil
+}
+
+// Run measures the model alone: no sampling, no server, one sequence.
+func (c *benchModelCmd) Run(a *app) error {
+	if err := c.check(); err != nil {
+		return err
 	}
 	flags := runtimeFlags{RAM: c.RAM, Context: max(c.Prompt, c.Gen+1), Threads: c.Threads, KV: c.KV}
 	o, err := flags.options(a, "bench")
@@ -85,30 +93,43 @@ func (c *benchModelCmd) Run(a *app) error {
 	defer stopProfile()
 	bar := a.reporter()
 	defer bar.close()
-	measure := func(phase string, tokens int, run func(context.Context, *engine.Model, int) (time.Duration, error)) (float64, error) {
+	if err := c.measure(ctx, m, bar, &r); err != nil {
+		return err
+	}
+	bar.close()
+	r.Peak = budget.PeakRSS()
+	if c.JSON {
+		return a.json(r)
+	}
+	c.print(a, &r)
+	return nil
+}
+
+// measure runs what was asked for, each Repetitions times after one that warms up,
+// and fills in the speeds.
+func (c *benchModelCmd) measure(ctx context.Context, m *engine.Model, bar *reporter, r *benchModelReport) (err error) {
+	speed := func(phase string, tokens int, run func() (time.Duration, error)) (float64, error) {
 		if tokens == 0 {
 			return 0, nil
 		}
 		var speeds []float64
 		for i := range c.Repetitions + 1 {
-			d, err := run(ctx, m, tokens)
+			d, err := run()
 			if err != nil {
 				return 0, fmt.Errorf("bench: %s: %w", phase, err)
 			}
-			if i > 0 { // the first one warms up
+			if i > 0 {
 				speeds = append(speeds, float64(tokens)/d.Seconds())
 			}
 			bar.show(step{Phase: phase, Done: int64(i + 1), Total: int64(c.Repetitions + 1)})
 		}
 		return median(speeds), nil
 	}
-	if r.PromptSpeed, err = measure("prompt", c.Prompt, benchPrompt); err != nil {
+	if r.PromptSpeed, err = speed("prompt", c.Prompt, func() (time.Duration, error) { return benchPrompt(ctx, m, c.Prompt) }); err != nil {
 		return err
 	}
 	before, began := m.BytesRead(), time.Now()
-	if r.GenSpeed, err = measure("generate", c.Gen, func(ctx context.Context, m *engine.Model, n int) (time.Duration, error) {
-		return benchGen(ctx, m, n, 1)
-	}); err != nil {
+	if r.GenSpeed, err = speed("generate", c.Gen, func() (time.Duration, error) { return benchGen(ctx, m, c.Gen, 1) }); err != nil {
 		return err
 	}
 	if c.Gen > 0 {
@@ -118,7 +139,7 @@ func (c *benchModelCmd) Run(a *app) error {
 	if c.Gen > 0 && c.Batch > 1 {
 		var gains []float64
 		var one time.Duration
-		if r.BatchSpeed, err = measure(fmt.Sprintf("generate for %d", c.Batch), c.Batch*c.Gen, func(ctx context.Context, m *engine.Model, _ int) (d time.Duration, err error) {
+		if r.BatchSpeed, err = speed(fmt.Sprintf("generate for %d", c.Batch), c.Batch*c.Gen, func() (d time.Duration, err error) {
 			if one, err = benchGen(ctx, m, c.Gen, 1); err == nil {
 				d, err = benchGen(ctx, m, c.Gen, c.Batch)
 			}
@@ -129,11 +150,11 @@ func (c *benchModelCmd) Run(a *app) error {
 		}
 		r.BatchGain = median(gains[1:])
 	}
-	bar.close()
-	r.Peak = budget.PeakRSS()
-	if c.JSON {
-		return a.json(r)
-	}
+	return nil
+}
+
+// print writes the table.
+func (c *benchModelCmd) print(a *app, r *benchModelReport) {
 	a.printf("%s, %d threads, median of %d\n%s\n", r.Path, r.Threads, r.Repetitions, r.Plan)
 	rows := [][]string{{"test", "tokens/s"}}
 	if c.Prompt > 0 {
@@ -153,7 +174,6 @@ func (c *benchModelCmd) Run(a *app) error {
 		a.printf("read %s a token, %.2f GB/s\n", budget.FormatSize(int64(r.ReadToken)), r.Read/1e9)
 	}
 	a.printf("loaded in %.2f s, peak RSS %s\n", r.Load, budget.FormatSize(r.Peak))
-	return nil
 }
 
 // benchPrompt times a prompt of n random tokens.

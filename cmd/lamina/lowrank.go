@@ -41,8 +41,8 @@ type lowrankReport struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// Run compares ways to replace the matrices of a model by factors, in float32.
-func (c *lowrankCmd) Run(a *app) error {
+// check refuses flags that make no sense.
+func (c *lowrankCmd) check() error {
 	switch {
 	case c.Tokens < 0 || c.Tokens == 1:
 		return usage("lowrank", "--tokens %d: want 2 or more, or 0 for all", c.Tokens)
@@ -54,11 +54,9 @@ func (c *lowrankCmd) Run(a *app) error {
 		return usage("lowrank", "--token-turns %d: want 0 or more", c.Turns)
 	case c.Threads < 0:
 		return usage("lowrank", "--threads %d: want 0 or more", c.Threads)
-	}
-	if c.Plot != "" && c.Coded == nil {
+	case c.Plot != "" && c.Coded == nil:
 		return usage("lowrank", "--plot is for --coded")
-	}
-	if c.Weighted && c.Coded != nil {
+	case c.Weighted && c.Coded != nil:
 		return usage("lowrank", "--coded: packing weighs tokens anyway; leave --weighted out")
 	}
 	for _, b := range c.Coded {
@@ -70,6 +68,14 @@ func (c *lowrankCmd) Run(a *app) error {
 		if !(k > 0 && k < 1) {
 			return usage("lowrank", "--keep %v: want more than 0 and less than 1", k)
 		}
+	}
+	return nil
+}
+
+// Run compares ways to replace the matrices of a model by factors, in float32.
+func (c *lowrankCmd) Run(a *app) error {
+	if err := c.check(); err != nil {
+		return err
 	}
 	if c.Threads == 0 {
 		c.Threads = runtime.GOMAXPROCS(0)

@@ -50,12 +50,14 @@ type packReport struct {
 	Peak int64 `json:"peak_rss_bytes"` // of the process
 }
 
-// Run packs a checkpoint.
-func (c *packCmd) Run(a *app) error {
-	if c.Threads < 0 {
-		return usage("pack", "--threads %d: want 0 or more", c.Threads)
-	}
+// options checks the flags and returns what they say about packing, but for what
+// takes the model.
+func (c *packCmd) options() (pack.Options, error) {
 	o := pack.Options{Bits: c.Bits, Size: int64(c.Size), Error: c.Even, Resume: c.Resume, QP: c.QP, Mode: rans.Scalar, Fast: c.Fast, Workers: c.Threads, Statistics: int64(c.Grams)}
+	fail := func(format string, args ...any) (pack.Options, error) { return o, usage("pack", format, args...) }
+	if c.Threads < 0 {
+		return fail("--threads %d: want 0 or more", c.Threads)
+	}
 	if c.Turn != string(pack.NoTransform) {
 		o.Transform = pack.Transformation(c.Turn)
 	}
@@ -65,34 +67,55 @@ func (c *packCmd) Run(a *app) error {
 	if c.Import != "" {
 		o.Import = &pack.Import{Path: c.Import}
 	}
-	if c.Export != "" && c.QP == nil {
-		return usage("pack", "--export-planes needs --codec vvc and --qp")
-	}
-	if o.Codec == pack.VVC && c.Text != "" {
-		return usage("pack", "--codec vvc packs without --calibrate")
-	}
-	if c.Drift && c.Text == "" {
-		return usage("pack", "--drift needs --calibrate")
-	}
-	if c.Text != "" && c.Tokens < 512 {
-		return usage("pack", "--calibrate-tokens %d: want 512 or more", c.Tokens)
-	}
-	if c.Context < 0 || c.Context > 0 && c.RAM == 0 {
-		return usage("pack", "--context %d: want more than 0, with --ram", c.Context)
+	if c.Mode == "dq" {
+		o.Mode = rans.DQ
 	}
 	if c.RAM != 0 {
 		o.Bits = fewestBits // until the model is known
 	}
-	if c.Mode == "dq" {
-		o.Mode = rans.DQ
-	}
-	if c.Tune != 0 && c.Text == "" {
-		return usage("pack", "--tune needs --calibrate")
+	switch {
+	case c.Export != "" && c.QP == nil:
+		return fail("--export-planes needs --codec vvc and --qp")
+	case o.Codec == pack.VVC && c.Text != "":
+		return fail("--codec vvc packs without --calibrate")
+	case c.Drift && c.Text == "":
+		return fail("--drift needs --calibrate")
+	case c.Text != "" && c.Tokens < 512:
+		return fail("--calibrate-tokens %d: want 512 or more", c.Tokens)
+	case c.Context < 0 || c.Context > 0 && c.RAM == 0:
+		return fail("--context %d: want more than 0, with --ram", c.Context)
+	case c.Tune != 0 && c.Text == "":
+		return fail("--tune needs --calibrate")
 	}
 	if err := o.Validate(); err != nil {
-		return usageError{err, "pack"}
+		return o, usageError{err, "pack"}
 	}
-	if err := c.set(&o, c.Text != ""); err != nil {
+	return o, c.set(&o, c.Text != "")
+}
+
+// texts gives o the calibration text, and the one to learn from.
+func (c *packCmd) texts(src *source.Source, o *pack.Options) (err error) {
+	if c.Text == "" {
+		return nil
+	}
+	if o.Calibrate, err = calibration(src, c.Text, c.Tokens); err != nil {
+		return err
+	}
+	o.Drift = c.Drift
+	if c.Tune != 0 {
+		text, err := calibration(src, c.Text, c.Tune)
+		if err != nil {
+			return err
+		}
+		o.Tune = &pack.Tuning{Tokens: c.Tune, Text: text.Tokens, Memory: budget.DetectLimit().Bytes}
+	}
+	return nil
+}
+
+// Run packs a checkpoint.
+func (c *packCmd) Run(a *app) error {
+	o, err := c.options()
+	if err != nil {
 		return err
 	}
 	if c.Export == "" {
@@ -125,18 +148,8 @@ func (c *packCmd) Run(a *app) error {
 	o.Progress = func(p pack.Progress) {
 		bar.show(step{Phase: p.Phase, Item: p.Tensor, Done: p.Done, Total: p.Total})
 	}
-	if c.Text != "" {
-		if o.Calibrate, err = calibration(src, c.Text, c.Tokens); err != nil {
-			return err
-		}
-		o.Drift = c.Drift
-	}
-	if c.Tune != 0 {
-		text, err := calibration(src, c.Text, c.Tune)
-		if err != nil {
-			return err
-		}
-		o.Tune = &pack.Tuning{Tokens: c.Tune, Text: text.Tokens, Memory: budget.DetectLimit().Bytes}
+	if err := c.texts(src, &o); err != nil {
+		return err
 	}
 	if c.Export != "" {
 		m, err := pack.ExportPlanes(ctx, src, c.Export, o)
@@ -154,6 +167,11 @@ func (c *packCmd) Run(a *app) error {
 			return fmt.Errorf("pack: %s is packed, but there is no report: %w", c.Output, err)
 		}
 	}
+	return c.packed(a, r, peak)
+}
+
+// packed reports what was packed.
+func (c *packCmd) packed(a *app, r *pack.Report, peak int64) error {
 	if c.JSON {
 		return a.json(packReport{c.Output, r, peak})
 	}

@@ -145,29 +145,13 @@ func (p *puller) dropETag(name string) error {
 // download adds to the part what is missing, in one request. It completes f
 // with the size and hash that the server announces.
 func (p *puller) download(ctx context.Context, dir string, part *os.File, f *file, report func(done, total int64)) (progress bool, err error) {
-	st, err := part.Stat()
+	have, header, err := p.resumption(part, f)
 	if err != nil {
 		return false, err
 	}
-	have := st.Size()
-	etag, _ := p.root.ReadFile(f.name + etagSuffix)
-	header := http.Header{}
-	switch {
-	case f.size >= 0 && have > f.size:
-		have = 0
-	case f.size >= 0 && have == f.size && f.sha256 != "":
+	if header == nil {
 		return true, nil // only the check is missing
-	case len(etag) > 0:
-		header.Set("If-Range", string(etag))
-	case f.sha256 == "":
-		have = 0 // nothing would notice another version
 	}
-	if have > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-	} else {
-		header.Del("If-Range")
-	}
-
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(p.Stall, func() { cancel(fmt.Errorf("no data for %v", p.Stall)) })
@@ -177,33 +161,9 @@ func (p *puller) download(ctx context.Context, dir string, part *os.File, f *fil
 		return false, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0 {
-		if err := errors.Join(part.Truncate(0), p.dropETag(f.name)); err != nil {
-			return false, err
-		}
-		return false, &temporary{err: fmt.Errorf("%w: %s", ErrServer, resp.Status)}
-	}
-	if err := statusError(resp); err != nil {
+	have, total, err := p.answered(resp, part, f, have)
+	if err != nil {
 		return false, err
-	}
-	total := resp.ContentLength // -1 if unknown
-	if resp.StatusCode == http.StatusPartialContent {
-		start, size, ok := contentRange(resp.Header.Get("Content-Range"))
-		if !ok || start != have {
-			return false, fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", ErrServer, have, resp.Header.Get("Content-Range"))
-		}
-		total = size
-	} else {
-		have = 0
-	}
-	if f.size >= 0 && total >= 0 && total != f.size {
-		return false, fmt.Errorf("%w: %d bytes, want %d", ErrMismatch, total, f.size)
-	}
-	if f.size >= 0 {
-		total = f.size
-	}
-	if f.sha256 == "" {
-		f.sha256 = p.linked
 	}
 	if free, ok := diskFree(dir); ok && total-have > free {
 		return false, fmt.Errorf("%w: %d MB needed, %d MB free in %s", ErrSpace, (total-have)/1e6, free/1e6, dir)
@@ -220,35 +180,107 @@ func (p *puller) download(ctx context.Context, dir string, part *os.File, f *fil
 		return false, err
 	}
 	report(have, total)
+	size, progress, err := receive(ctx, part, resp.Body, have, total, func(done int64) {
+		stall.Reset(p.Stall)
+		report(done, total)
+	})
+	if err == nil {
+		f.size = size
+	}
+	return progress, err
+}
+
+// resumption returns how many bytes of the part count, and the header of a
+// request for the others; nil if there are none and the hash will tell.
+func (p *puller) resumption(part *os.File, f *file) (have int64, header http.Header, err error) {
+	st, err := part.Stat()
+	if err != nil {
+		return 0, nil, err
+	}
+	have = st.Size()
+	etag, _ := p.root.ReadFile(f.name + etagSuffix)
+	header = http.Header{}
+	switch {
+	case f.size >= 0 && have > f.size:
+		have = 0
+	case f.size >= 0 && have == f.size && f.sha256 != "":
+		return have, nil, nil
+	case len(etag) > 0:
+		header.Set("If-Range", string(etag))
+	case f.sha256 == "":
+		have = 0 // nothing would notice another version
+	}
+	if have > 0 {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+	} else {
+		header.Del("If-Range")
+	}
+	return have, header, nil
+}
+
+// answered checks an answer to a request for what comes after have bytes. It
+// returns how many of them count after all, and the size of the file, -1 if
+// that is unknown, and gives f the hash that a redirect announced.
+func (p *puller) answered(resp *http.Response, part *os.File, f *file, have int64) (from, total int64, err error) {
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0 {
+		if err := errors.Join(part.Truncate(0), p.dropETag(f.name)); err != nil {
+			return 0, 0, err
+		}
+		return 0, 0, &temporary{err: fmt.Errorf("%w: %s", ErrServer, resp.Status)}
+	}
+	if err := statusError(resp); err != nil {
+		return 0, 0, err
+	}
+	total = resp.ContentLength
+	if resp.StatusCode == http.StatusPartialContent {
+		start, size, ok := contentRange(resp.Header.Get("Content-Range"))
+		if !ok || start != have {
+			return 0, 0, fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", ErrServer, have, resp.Header.Get("Content-Range"))
+		}
+		from, total = have, size
+	}
+	if f.size >= 0 && total >= 0 && total != f.size {
+		return 0, 0, fmt.Errorf("%w: %d bytes, want %d", ErrMismatch, total, f.size)
+	}
+	if f.size >= 0 {
+		total = f.size
+	}
+	if f.sha256 == "" {
+		f.sha256 = p.linked
+	}
+	return from, total, nil
+}
+
+// receive appends body to the part, which has some bytes, up to a total that is
+// -1 if unknown. It returns what the part has in the end and whether that is more.
+func receive(ctx context.Context, part io.Writer, body io.Reader, have, total int64, moved func(done int64)) (size int64, progress bool, err error) {
 	buf := make([]byte, 128<<10)
 	for {
-		n, readErr := resp.Body.Read(buf)
+		n, readErr := body.Read(buf)
 		if ctx.Err() != nil { // a fast connection need not notice by itself
 			readErr = context.Cause(ctx)
 		}
 		if n > 0 {
-			stall.Reset(p.Stall)
 			if total >= 0 && have+int64(n) > total {
-				return progress, fmt.Errorf("%w: more than %d bytes", ErrMismatch, total)
+				return have, progress, fmt.Errorf("%w: more than %d bytes", ErrMismatch, total)
 			}
 			if _, err := part.Write(buf[:n]); err != nil {
-				return progress, err
+				return have, progress, err
 			}
 			have, progress = have+int64(n), true
-			report(have, total)
+			moved(have)
 		}
 		if errors.Is(readErr, io.EOF) {
 			break
 		}
 		if readErr != nil {
-			return progress, &temporary{err: fmt.Errorf("after %d bytes: %w", have, readErr)}
+			return have, progress, &temporary{err: fmt.Errorf("after %d bytes: %w", have, readErr)}
 		}
 	}
 	if total >= 0 && have < total {
-		return progress, &temporary{err: fmt.Errorf("after %d of %d bytes: %w", have, total, io.ErrUnexpectedEOF)}
+		return have, progress, &temporary{err: fmt.Errorf("after %d of %d bytes: %w", have, total, io.ErrUnexpectedEOF)}
 	}
-	f.size = have
-	return progress, nil
+	return have, progress, nil
 }
 
 // keepETag stores a strong validator; a weak one cannot vouch for bytes.

@@ -109,38 +109,7 @@ func ParseConfig(data []byte) (Config, error) {
 	if err := json.Unmarshal(data, &h); err != nil {
 		return Config{}, fmt.Errorf("config.json: %w", err)
 	}
-	switch h.ModelType {
-	case "llama", "mistral", "":
-	default:
-		return Config{}, fmt.Errorf("%w: model_type %q (supported: llama, mistral without sliding window)", ErrUnsupported, h.ModelType)
-	}
-	for _, a := range h.Architectures {
-		if a != "LlamaForCausalLM" && a != "MistralForCausalLM" {
-			return Config{}, fmt.Errorf("%w: architecture %q (supported: LlamaForCausalLM, MistralForCausalLM)", ErrUnsupported, a)
-		}
-	}
-	switch {
-	case h.ModelType == "" && len(h.Architectures) == 0:
-		return Config{}, fmt.Errorf("%w: config.json names neither model_type nor architectures", ErrUnsupported)
-	case h.HiddenAct != "" && h.HiddenAct != "silu" && h.HiddenAct != "swish":
-		return Config{}, fmt.Errorf("%w: hidden_act %q (supported: silu)", ErrUnsupported, h.HiddenAct)
-	case h.AttentionBias:
-		return Config{}, fmt.Errorf("%w: attention_bias", ErrUnsupported)
-	case h.MLPBias:
-		return Config{}, fmt.Errorf("%w: mlp_bias", ErrUnsupported)
-	case h.Experts > 1 || h.LocalExperts > 1:
-		return Config{}, fmt.Errorf("%w: mixture of %d experts", ErrUnsupported, max(h.Experts, h.LocalExperts))
-	case h.PartialRotary != nil && *h.PartialRotary != 1:
-		return Config{}, fmt.Errorf("%w: partial_rotary_factor %v", ErrUnsupported, *h.PartialRotary)
-	case present(h.Quantization):
-		return Config{}, fmt.Errorf("%w: quantization_config (give the unquantised checkpoint or a GGUF)", ErrUnsupported)
-	}
-	for _, t := range h.LayerTypes {
-		if t != "full_attention" {
-			return Config{}, fmt.Errorf("%w: layer_types %q", ErrUnsupported, t)
-		}
-	}
-	if err := h.checkWindow(); err != nil {
+	if err := h.check(); err != nil {
 		return Config{}, err
 	}
 	c := Config{
@@ -187,6 +156,42 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, err
 	}
 	return c, c.Validate()
+}
+
+// check refuses architectures that Lamina does not run.
+func (h *hfConfig) check() error {
+	switch h.ModelType {
+	case "llama", "mistral", "":
+	default:
+		return fmt.Errorf("%w: model_type %q (supported: llama, mistral without sliding window)", ErrUnsupported, h.ModelType)
+	}
+	for _, a := range h.Architectures {
+		if a != "LlamaForCausalLM" && a != "MistralForCausalLM" {
+			return fmt.Errorf("%w: architecture %q (supported: LlamaForCausalLM, MistralForCausalLM)", ErrUnsupported, a)
+		}
+	}
+	switch {
+	case h.ModelType == "" && len(h.Architectures) == 0:
+		return fmt.Errorf("%w: config.json names neither model_type nor architectures", ErrUnsupported)
+	case h.HiddenAct != "" && h.HiddenAct != "silu" && h.HiddenAct != "swish":
+		return fmt.Errorf("%w: hidden_act %q (supported: silu)", ErrUnsupported, h.HiddenAct)
+	case h.AttentionBias:
+		return fmt.Errorf("%w: attention_bias", ErrUnsupported)
+	case h.MLPBias:
+		return fmt.Errorf("%w: mlp_bias", ErrUnsupported)
+	case h.Experts > 1 || h.LocalExperts > 1:
+		return fmt.Errorf("%w: mixture of %d experts", ErrUnsupported, max(h.Experts, h.LocalExperts))
+	case h.PartialRotary != nil && *h.PartialRotary != 1:
+		return fmt.Errorf("%w: partial_rotary_factor %v", ErrUnsupported, *h.PartialRotary)
+	case present(h.Quantization):
+		return fmt.Errorf("%w: quantization_config (give the unquantised checkpoint or a GGUF)", ErrUnsupported)
+	}
+	for _, t := range h.LayerTypes {
+		if t != "full_attention" {
+			return fmt.Errorf("%w: layer_types %q", ErrUnsupported, t)
+		}
+	}
+	return h.checkWindow()
 }
 
 // checkWindow refuses attention that does not see the whole context. A Mistral
