@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,15 +32,7 @@ func TestServeTruncated(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ram := int64(256 << 20)
-	for range 2 { // what is set aside besides weights depends on the budget
-		p, err := engine.Plan(context.Background(), path, engine.Options{RAM: ram, Context: 256, Parallel: 1, KV: engine.KVQ16, Serve: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ram = p.MinBudget + 2<<20
-	}
-	s := serve(t, path, "--ram", fmt.Sprint(ram), "--context", "256", "--parallel", "1", "--kv", "q16", "--no-prefix-cache")
+	s := serveLeast(t, path, "--context", "256", "--parallel", "1", "--kv", "q16", "--no-prefix-cache")
 	if !strings.Contains(s.out.String(), "regime C") {
 		t.Fatalf("nothing is streamed:\n%s", s.out.String())
 	}
@@ -143,29 +135,47 @@ func TestServeMemory(t *testing.T) {
 	}
 }
 
-// TestServeLeast starts a server in the budget that a refusal named.
-func TestServeLeast(t *testing.T) {
-	named := regexp.MustCompile(`at least (\d+) MiB are needed`)
-	ram := "8"
-	for range 6 { // the process of the tests grows
-		s, status := tryServe("--ram", ram+"MiB")
+// serveLeast starts a server in the budget that a refusal named, or less if the
+// process, which is a part of it, has become smaller since.
+func serveLeast(t *testing.T, args ...string) *serving {
+	t.Helper()
+	named := regexp.MustCompile(`cannot hold this model: at least (\d+) MiB are needed`)
+	table := regexp.MustCompile(`least budget +(\d+) MiB`)
+	ram := 8
+	for range 12 {
+		s, status := tryServe(append(args, "--ram", fmt.Sprint(ram)+"MiB")...)
+		m := table.FindStringSubmatch(s.out.String())
 		if status != 0 {
-			m := named.FindStringSubmatch(s.err.String())
-			if m == nil {
-				t.Fatalf("status %d: %s", status, s.err.String())
-			}
-			ram = m[1]
-			continue
+			m = named.FindStringSubmatch(s.err.String())
 		}
-		s.planned(t)
-		if status, body := s.curl(t); status != 200 {
-			t.Errorf("status %d: %s", status, body)
+		if m == nil {
+			t.Fatalf("status %d: %s%s", status, s.out.String(), s.err.String())
 		}
-		s.signals <- os.Interrupt
-		if status := <-s.status; status != 0 {
-			t.Errorf("status %d: %s", status, s.err.String())
+		least, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
 		}
-		return
+		if status == 0 && ram <= least+1 {
+			return s
+		}
+		if status == 0 {
+			s.signals <- os.Interrupt
+			<-s.status
+		}
+		ram = least
 	}
-	t.Errorf("%s MiB, named by the refusal before, are refused", ram)
+	t.Fatalf("%d MiB, named before, are refused or too much", ram)
+	return nil
+}
+
+func TestServeLeast(t *testing.T) {
+	s := serveLeast(t)
+	s.planned(t)
+	if status, body := s.curl(t); status != 200 {
+		t.Errorf("status %d: %s", status, body)
+	}
+	s.signals <- os.Interrupt
+	if status := <-s.status; status != 0 {
+		t.Errorf("status %d: %s", status, s.err.String())
+	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,8 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/lamina-llm/lamina/internal/engine"
 )
 
 // complete asks for the likeliest continuation of a prompt.
@@ -46,7 +43,7 @@ func TestServeVVC(t *testing.T) {
 	src, path := filepath.Join(dir, "wide"), filepath.Join(dir, "wide.lamina")
 	writeCheckpointOf(t, src, 6, 1024)
 	ok(t, "pack", src, "-o", path, "--codec", "vvc", "--qp", "24")
-	args := []string{path, "--model-name", "m", "--context", "128", "--parallel", "1", "--kv", "q16", "--no-prefix-cache", "--ram"}
+	args := []string{path, "--model-name", "m", "--context", "128", "--parallel", "1", "--kv", "q16", "--no-prefix-cache"}
 	prompts := []string{"the", "it rained, and then", "42 über 42"}
 	texts := func(s *serving) (all []string) {
 		for _, p := range prompts {
@@ -59,34 +56,20 @@ func TestServeVVC(t *testing.T) {
 		return all
 	}
 
-	ample := serve(t, append(args, "8GiB")...)
+	ample := serve(t, append(args, "--ram", "8GiB")...)
 	if !strings.Contains(ample.out.String(), "regime A") {
 		t.Errorf("not unpacked:\n%s", ample.out.String())
 	}
 	want := texts(ample)
 
-	p, err := engine.Plan(context.Background(), path, engine.Options{RAM: 256 << 20, Context: 128, Parallel: 1, KV: engine.KVQ16, Serve: true})
-	if err != nil {
-		t.Fatal(err)
+	tight := serveLeast(t, args...)
+	if strings.Contains(tight.out.String(), "regime A") {
+		t.Errorf("all is unpacked:\n%s", tight.out.String())
 	}
-	// What the process takes by itself changes: come from below.
-	for ram := p.MinBudget - 12<<20; ; ram += 512 << 10 {
-		tight, status := tryServe(append(args, fmt.Sprint(ram))...)
-		if status != 0 {
-			if log := tight.err.String(); ram > p.MinBudget+64<<20 || !strings.Contains(log, "cannot hold this model") {
-				t.Fatalf("status %d with %d bytes: %s", status, ram, log)
-			}
-			continue
+	t.Log(regexp.MustCompile("regime .*").FindString(tight.out.String()))
+	for i, got := range texts(tight) {
+		if got != want[i] || strings.TrimSpace(got) == "" {
+			t.Errorf("after %q with little memory: %q, with ample %q", prompts[i], got, want[i])
 		}
-		if strings.Contains(tight.out.String(), "regime A") {
-			t.Errorf("all is unpacked in %d bytes:\n%s", ram, tight.out.String())
-		}
-		t.Log(regexp.MustCompile("regime .*").FindString(tight.out.String()))
-		for i, got := range texts(tight) {
-			if got != want[i] || strings.TrimSpace(got) == "" {
-				t.Errorf("after %q with little memory: %q, with ample %q", prompts[i], got, want[i])
-			}
-		}
-		return
 	}
 }
