@@ -44,6 +44,9 @@ func (c *codecsCmd) Run(a *app) error {
 	case c.Threads < 0:
 		return usage("codecs", "--threads %d: want 0 or more", c.Threads)
 	}
+	if err := canWrite(c.CSV, c.HTML); err != nil {
+		return fmt.Errorf("codecs: %w", err)
+	}
 	src, err := source.Open(c.Source)
 	if err != nil {
 		return err

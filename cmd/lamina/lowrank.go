@@ -69,6 +69,9 @@ func (c *lowrankCmd) check() error {
 			return usage("lowrank", "--keep %v: want more than 0 and less than 1", k)
 		}
 	}
+	if err := canWrite(c.Plot); err != nil {
+		return fmt.Errorf("lowrank: %w", err)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/lamina-llm/lamina/internal/atomicfile"
@@ -27,4 +28,25 @@ func writeOutput(a *app, path string, force bool, fill func(io.Writer) error) er
 // only when it is whole and on disk.
 func writeFile(path string, fill func(io.Writer) error) error {
 	return atomicfile.Write(path, 0o644, fill)
+}
+
+// canWrite finds out whether files can be made at paths before something long is
+// computed for them. Empty ones, and "-", are none.
+func canWrite(paths ...string) error {
+	for _, path := range paths {
+		if path == "" || path == "-" {
+			continue
+		}
+		f, err := atomicfile.Create(path, 0o600)
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w (check the permissions of the folder)", err)
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }

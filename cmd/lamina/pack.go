@@ -276,13 +276,15 @@ func checkOutput(what, path string, force bool) error {
 	out, err := os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return nil
 	case err != nil:
 		return fmt.Errorf("pack: %s: %w", what, err)
 	case out.IsDir():
 		return fmt.Errorf("pack: %s %s is a folder", what, path)
 	case !force:
 		return fmt.Errorf("pack: %s exists (give --force to replace it)", path)
+	}
+	if err := canWrite(path); err != nil {
+		return fmt.Errorf("pack: %s: %w", what, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/lamina-llm/lamina/internal/engine"
@@ -17,6 +18,9 @@ type promptCacheFlag struct {
 func (c *promptCacheFlag) loadPrompts(a *app, m *engine.Model) (save func() error, err error) {
 	if c.PromptCache == "" {
 		return func() error { return nil }, nil
+	}
+	if err := canWrite(c.PromptCache); err != nil {
+		return nil, fmt.Errorf("prompt cache: %w", err)
 	}
 	n, err := m.LoadPrompts(c.PromptCache)
 	switch {

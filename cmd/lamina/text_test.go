@@ -100,6 +100,26 @@ func TestUnknownTier(t *testing.T) {
 	}
 }
 
+// TestOutputFirst gives outputs that no file system takes: that is told before
+// anything is read or computed.
+func TestOutputFirst(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("x", 250))
+	for args, want := range map[string]string{
+		"pack none -o LONG --bits 3":                                  "lamina: pack: output: ",
+		"pack none -o ok --bits 3 --report LONG":                      "lamina: pack: report: ",
+		"write none -o LONG":                                          "lamina: pack: output: ",
+		"codecs none --csv LONG":                                      "lamina: codecs: ",
+		"codecs none --html LONG":                                     "lamina: codecs: ",
+		"lowrank none --text none --coded 3 --plot LONG":              "lamina: lowrank: ",
+		"run --prompt-cache LONG " + fixture(t, "tiny.lamina") + " x": "lamina: prompt cache: ",
+	} {
+		status, out, errs := run(t, strings.Fields(strings.ReplaceAll(args, "LONG", long))...)
+		if status != 1 || out != "" || !strings.HasPrefix(errs, want) || !strings.Contains(errs, long) {
+			t.Errorf("%s: status %d, %q, %q", args, status, out, errs)
+		}
+	}
+}
+
 // failing is a full disk.
 type failing struct{}
 
