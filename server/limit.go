@@ -44,7 +44,7 @@ func (s *Server) refuse(c net.Conn) {
 		return
 	}
 	_, err := fmt.Fprintf(c, "HTTP/1.1 503 Service Unavailable\r\nServer: lamina\r\nContent-Type: application/json\r\n"+
-		"Content-Length: %d\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), body)
+		"Content-Length: %d\r\nX-Request-Id: req_%s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", len(body), randomHex(), body)
 	if err != nil {
 		return
 	}

@@ -137,7 +137,7 @@ func TestConnections(t *testing.T) {
 	if err != nil || json.Unmarshal(b, &a) != nil || a.Error == nil {
 		t.Fatalf("%v, %s", err, b)
 	}
-	if resp.StatusCode != 503 || *a.Error.Code != "too_many_connections" || resp.Header.Get("Retry-After") == "" || !resp.Close {
+	if resp.StatusCode != 503 || *a.Error.Code != "too_many_connections" || resp.Header.Get("Retry-After") == "" || resp.Header.Get("X-Request-Id") == "" || !resp.Close {
 		t.Errorf("%d %v %s", resp.StatusCode, resp.Header, b)
 	}
 	open[0].Close()

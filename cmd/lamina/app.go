@@ -158,10 +158,19 @@ func (a *app) fail(err error) int {
 	case errors.Is(err, syscall.ENOSPC) && !strings.Contains(text, "free some"):
 		text += " (free some or write elsewhere)"
 	case errors.As(err, &u):
-		text, status = text+" (see '"+strings.TrimSpace("lamina "+verb(u.command))+" --help')", exitUsage
+		text, status = text+" (see '"+strings.TrimSpace("lamina "+words(u.command))+" --help')", exitUsage
 	}
 	fmt.Fprintln(a.err, "lamina: "+text)
 	return status
+}
+
+// words returns a kong command path without its arguments.
+func words(command string) string {
+	i := strings.IndexAny(command, "<[")
+	if i < 0 {
+		return command
+	}
+	return strings.TrimSpace(command[:i])
 }
 
 // verb returns the first word of a kong command path.

@@ -27,11 +27,11 @@ type benchCodecReport struct {
 // matrix, and the products straight from those streams on one core.
 func (c *benchCodecCmd) Run(a *app) error {
 	if c.Size < 64 || c.Size > 1<<14 || c.Repetitions < 1 {
-		return usage("bench", "--size %d -r %d: want 64 to 16384, and 1 or more", c.Size, c.Repetitions)
+		return usage("bench codec", "--size %d -r %d: want 64 to 16384, and 1 or more", c.Size, c.Repetitions)
 	}
 	for _, b := range c.Bits {
 		if !(b >= 0.8 && b <= 6) {
-			return usage("bench", "--bits %v: want 0.8 to 6", b)
+			return usage("bench codec", "--bits %v: want 0.8 to 6", b)
 		}
 	}
 	ctx, stop := a.untilSignal()

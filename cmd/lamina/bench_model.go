@@ -52,11 +52,11 @@ type benchModelReport struct {
 func (c *benchModelCmd) check() error {
 	switch {
 	case c.Prompt < 0 || c.Gen < 0 || c.Prompt+c.Gen == 0:
-		return usage("bench", "-p %d -n %d: nothing to measure", c.Prompt, c.Gen)
+		return usage("bench model", "-p %d -n %d: nothing to measure", c.Prompt, c.Gen)
 	case c.Batch < 1 || c.Batch > 32:
-		return usage("bench", "-b %d: want 1 to 32", c.Batch)
+		return usage("bench model", "-b %d: want 1 to 32", c.Batch)
 	case c.Repetitions < 1:
-		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
+		return usage("bench model", "-r %d: want 1 or more", c.Repetitions)
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (c *benchModelCmd) Run(a *app) error {
 		return err
 	}
 	flags := runtimeFlags{RAM: c.RAM, Context: max(c.Prompt, c.Gen+1), Threads: c.Threads, KV: c.KV}
-	o, err := flags.options(a, "bench")
+	o, err := flags.options(a, "bench model")
 	if err != nil {
 		return err
 	}

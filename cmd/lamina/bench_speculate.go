@@ -69,11 +69,11 @@ type benchSpeculateResult struct {
 func (c *benchSpeculateCmd) Run(a *app) error {
 	switch {
 	case c.Gen < 2:
-		return usage("bench", "-n %d: want 2 or more", c.Gen)
+		return usage("bench speculate", "-n %d: want 2 or more", c.Gen)
 	case c.Repetitions < 1:
-		return usage("bench", "-r %d: want 1 or more", c.Repetitions)
+		return usage("bench speculate", "-r %d: want 1 or more", c.Repetitions)
 	}
-	o, err := c.options(a, "bench")
+	o, err := c.options(a, "bench speculate")
 	if err != nil {
 		return err
 	}

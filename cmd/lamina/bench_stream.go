@@ -44,10 +44,10 @@ type benchStreamReport struct {
 // alone, the decoding alone, and both at once without a bond, in turns.
 func (c *benchStreamCmd) Run(a *app) (err error) {
 	if c.Gen < 1 || c.Repetitions < 1 {
-		return usage("bench", "-n %d -r %d: want 1 or more", c.Gen, c.Repetitions)
+		return usage("bench stream", "-n %d -r %d: want 1 or more", c.Gen, c.Repetitions)
 	}
 	flags := runtimeFlags{RAM: c.RAM, Context: c.Gen + 1, Threads: c.Threads, KV: string(engine.KVQ16)}
-	o, err := flags.options(a, "bench")
+	o, err := flags.options(a, "bench stream")
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *benchStreamCmd) Run(a *app) (err error) {
 	defer func() { err = errors.Join(err, streamed.Close()) }()
 	p := streamed.Plan()
 	if p.PerPass == 0 {
-		return usage("bench", "--ram %s: nothing is streamed; less than %s is wanted", budget.FormatSize(int64(c.RAM)), budget.FormatSize(p.ResidentBudget))
+		return usage("bench stream", "--ram %s: nothing is streamed; less than %s is wanted", budget.FormatSize(int64(c.RAM)), budget.FormatSize(p.ResidentBudget))
 	}
 	o.RAM, o.Coded = 0, true
 	coded, err := openModel(ctx, c.File, o)

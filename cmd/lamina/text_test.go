@@ -61,7 +61,9 @@ func TestUsage(t *testing.T) {
 		"serve --context=-5":         "lamina: --context -5: want 0 or more (see 'lamina serve --help')\n",
 		"eval x":                     "lamina: missing flags: --text=FILE or --choices=FILE (see 'lamina eval --help')\n",
 		"eval x --text y --window 1": "lamina: --window 1: want 2 or more, or 0 for the default (see 'lamina eval --help')\n",
-		"bench model x -p 0 -n 0":    "lamina: -p 0 -n 0: nothing to measure (see 'lamina bench --help')\n",
+		"bench model x -p 0 -n 0":    "lamina: -p 0 -n 0: nothing to measure (see 'lamina bench model --help')\n",
+		"bench stream x":             "lamina: missing flags: --ram=SIZE (see 'lamina bench stream --help')\n",
+		"vvc encode x -o y --qp 99":  "lamina: missing flags: --size=WxH (see 'lamina vvc encode --help')\n",
 		"run hello --temperature 5":  "lamina: sample: invalid request: temperature 5, want 0 to 2 (see 'lamina run --help')\n",
 		"version --log-level loud":   "lamina: --log-level must be one of ",
 	} {
