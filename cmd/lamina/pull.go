@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/lamina-llm/lamina/internal/hub"
 )
@@ -42,7 +43,7 @@ func (c *pullCmd) Run(a *app) error {
 	defer stop()
 	bar := a.reporter()
 	defer bar.close()
-	got, err := hub.Pull(ctx, ref, dir, hub.Options{Progress: func(p hub.Progress) {
+	got, err := hub.Pull(ctx, ref, dir, hub.Options{Retrying: a.retrying, Progress: func(p hub.Progress) {
 		bar.show(step{Phase: path.Base(p.File), Item: p.File, Done: p.Done, Total: p.Total, bytes: true})
 	}})
 	bar.close()
@@ -58,6 +59,11 @@ func (c *pullCmd) Run(a *app) error {
 	}
 	a.printf("%s\nnext: %s\n", got, next)
 	return nil
+}
+
+// retrying tells why a download waits.
+func (a *app) retrying(err error, pause time.Duration) {
+	a.log.Warn("download failed; trying again", "in", pause, "err", err)
 }
 
 // modelName names a model after its repository or file.

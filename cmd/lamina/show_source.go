@@ -86,7 +86,7 @@ func showRemote(a *app, path string, ref hub.Ref) (*showReport, error) {
 	defer os.RemoveAll(dir)
 	ctx, stop := a.untilSignal()
 	defer stop()
-	name, size, err := hub.Peek(ctx, ref, dir, hub.Options{})
+	name, size, err := hub.Peek(ctx, ref, dir, hub.Options{Retrying: a.retrying})
 	if err != nil {
 		return nil, err
 	}

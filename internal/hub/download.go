@@ -56,8 +56,12 @@ func (p *puller) retry(ctx context.Context, f func(ctx context.Context) (progres
 		if failures >= p.Attempts {
 			return fmt.Errorf("%w: gave up after %d attempts: %w", ErrServer, failures, err)
 		}
+		pause := min(max(wait, t.after), maxWait)
+		if p.Retrying != nil {
+			p.Retrying(err, pause)
+		}
 		select {
-		case <-time.After(min(max(wait, t.after), maxWait)):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

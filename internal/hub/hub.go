@@ -113,13 +113,14 @@ type Progress struct {
 
 // Options change how Pull works; the zero value is fine.
 type Options struct {
-	Endpoint string         // of the hub; HF_ENDPOINT, or https://huggingface.co
-	Token    string         // sent to the endpoint only; HF_TOKEN
-	Client   *http.Client   // http.DefaultClient's transport unless given
-	Progress func(Progress) // called in the goroutine of Pull
-	Attempts int            // in a row without a byte of progress; 6
-	Backoff  time.Duration  // before the first repetition, doubled each time; 1 s
-	Stall    time.Duration  // without a byte before a connection is given up; 60 s
+	Endpoint string                     // of the hub; HF_ENDPOINT, or https://huggingface.co
+	Token    string                     // sent to the endpoint only; HF_TOKEN
+	Client   *http.Client               // http.DefaultClient's transport unless given
+	Progress func(Progress)             // called in the goroutine of Pull
+	Retrying func(error, time.Duration) // called likewise before every pause: why, and how long; may be nil
+	Attempts int                        // in a row without a byte of progress; 6
+	Backoff  time.Duration              // before the first repetition, doubled each time; 1 s
+	Stall    time.Duration              // without a byte before a connection is given up; 60 s
 }
 
 // puller is one run of Pull.

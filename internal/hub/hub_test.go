@@ -485,8 +485,17 @@ func TestTemporaryFailure(t *testing.T) {
 	dir := t.TempDir()
 	o := s.options()
 	o.Stall = 200 * time.Millisecond
+	told := 0
+	o.Retrying = func(err error, _ time.Duration) {
+		if told++; err == nil {
+			t.Error("no reason")
+		}
+	}
 	if _, err := Pull(t.Context(), repo(""), dir, o); err != nil {
 		t.Fatal(err)
+	}
+	if told != 2 {
+		t.Errorf("told of %d repetitions, want 2", told)
 	}
 	s.expect(t, dir, "m.gguf")
 }
