@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Serves a model inside a memory cgroup and asks it for 384 tokens, to show that
+# Serves a model inside a memory cgroup and asks it for TOKENS (default 384), to show that
 # --ram holds: bench/cgroup.sh MODEL.lamina [LIMIT_MIB [RAM_MIB]]
 # Needs root, Linux (cgroup v1 or v2) and a built lamina (LAMINA, default ./lamina).
 set -euo pipefail
@@ -28,7 +28,7 @@ grep -m1 regime "$log"
 name=$(curl -s "http://$addr/v1/models" | sed 's/.*"id":"\([^"]*\)".*/\1/')
 begun=$(date +%s.%N)
 answer=$(curl -s "http://$addr/v1/completions" -d \
-	'{"model":"'"$name"'","prompt":"Once upon a time","max_tokens":384,"temperature":0.8,"seed":1,"ignore_eos":true}')
+	'{"model":"'"$name"'","prompt":"Once upon a time","max_tokens":'"${TOKENS:-384}"',"temperature":0.8,"seed":1,"ignore_eos":true}')
 ended=$(date +%s.%N)
 tokens=$(printf %s "$answer" | sed 's/.*"completion_tokens":\([0-9]*\).*/\1/')
 hwm=$(awk '/VmHWM/ {print $2}' /proc/$pid/status)

@@ -12,11 +12,11 @@ import (
 
 // What Estimate assumes of a file that does not exist yet.
 const (
-	tiedBits       = 0.9     // how much finer than a layer a tied embedding is coded
-	headBits       = 0.45    // the same for a head of its own
-	unpackedBits   = 4.5     // of a weight at 3 bits coded; a bit more per bit above
-	chunkCells     = 1 << 20 // levels of a chunk: the format's limit
-	tokenizerBytes = 160     // of a token, in memory
+	tiedBits       = 0.9  // how much finer than a layer a tied embedding is coded
+	headBits       = 0.45 // the same for a head of its own
+	unpackedBits   = 4.5  // of a weight at 3 bits coded; a bit more per bit above
+	chunkRows      = 4096 // of a chunk, one panel wide, at most; of a tied embedding fewer
+	tokenizerBytes = 160  // of a token, in memory
 )
 
 // Estimate returns the memory plan that [Open] would make, about, for a model of
@@ -48,8 +48,11 @@ func estimated(c llama.Config, bits float64) *draft {
 		layer += int64(s[0]) * int64(s[1])
 		side += int64(c.Layers) * 4 * int64(s[0]+s[1])
 		d.work.Cols = max(d.work.Cols, tile.Layout{Rows: 1, Cols: s[1]}.Padded())
+		d.work.ChunkCells = max(d.work.ChunkCells, min(s[0], chunkRows)*tile.MaxWidth)
 	}
-	d.work.ChunkCells = chunkCells
+	if !c.Tied {
+		d.work.ChunkCells = max(d.work.ChunkCells, min(c.Vocab, chunkRows)*tile.MaxWidth)
+	}
 	embed := int64(c.Vocab) * int64(c.Hidden)
 	layers := float64(c.Layers) * float64(layer)
 	all, finer := layers+float64(embed), tiedBits*float64(embed)

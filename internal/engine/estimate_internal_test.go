@@ -52,8 +52,7 @@ func TestEstimate(t *testing.T) {
 		got, want float64
 		tolerance float64
 	}{
-		// Workers are thought to decode chunks of the largest size, which a small model has not.
-		{"least", net(got, got.MinBudget), net(d.plan, d.plan.MinBudget), 0.12},
+		{"least", net(got, got.MinBudget), net(d.plan, d.plan.MinBudget), 0.1},
 		{"resident", net(got, got.ResidentBudget), net(d.plan, d.plan.ResidentBudget), 0.1},
 		{"unpacked", net(got, got.UnpackedBudget), net(d.plan, d.plan.UnpackedBudget), 0.15},
 	} {

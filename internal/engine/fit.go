@@ -46,24 +46,36 @@ type draft struct {
 	file   *loader.Model // of such a model
 }
 
-// heapReserve is what the Go heap may grow by while serving: requests, the
-// collector's headroom, goroutines.
-const heapReserve = 8 << 20
+// heapReserve is what the Go heap may grow by while serving within a budget:
+// requests, the collector's headroom, goroutines. Where memory is short the collector
+// works more often.
+func heapReserve(limit int64) int64 { return min(max(limit/16, heapLeast), heapMost) }
 
 // httpReserve is what connections and request bodies may take of a budget, on
 // the Go heap: a thirty-second, within bounds that make sense.
 func httpReserve(limit int64) int64 { return min(max(limit/32, httpLeast), httpMost) }
 
-// Bounds of httpReserve.
+// Bounds of heapReserve and httpReserve.
 const (
+	heapLeast = 4 << 20
+	heapMost  = 8 << 20
 	httpLeast = 2 << 20
 	httpMost  = 128 << 20
 )
 
-// aroundHTTP returns the smallest budget of which n bytes are left beside what
-// httpReserve sets aside.
-func aroundHTTP(n int64) int64 {
-	return n + int64(sort.Search(httpMost, func(k int) bool { return int64(k) >= httpReserve(n+int64(k)) }))
+// reserve is what of a budget is set aside in proportion to it.
+func (o Options) reserve(limit int64) int64 {
+	n := heapReserve(limit)
+	if o.Serve {
+		n += httpReserve(limit)
+	}
+	return n
+}
+
+// around returns the smallest budget of which n bytes are left beside what is set
+// aside in proportion to it.
+func (o Options) around(n int64) int64 {
+	return n + int64(sort.Search(heapMost+httpMost, func(k int) bool { return int64(k) >= o.reserve(n+int64(k)) }))
 }
 
 // newDraft reads the headers of f and plans its memory.
@@ -129,7 +141,7 @@ func (d *draft) grow(s *decode.Size) {
 
 // choose settles everything within the draft's limit. Whether it can or not, the
 // plan names the smallest budget that works with everything at its least.
-func (d *draft) choose(o Options) error { return d.chooseAbove(o, processBytes()+d.unread) }
+func (d *draft) choose(o Options) error { return d.chooseAbove(o, processBytes(o.Serve)+d.unread) }
 
 // chooseAbove is choose in a process that takes base bytes already.
 func (d *draft) chooseAbove(o Options, base int64) error {
@@ -272,7 +284,7 @@ func (d *draft) shrinkBatch(o Options, base int64) error {
 // make plans the memory for the chosen context and batch.
 func (d *draft) make(o Options, base int64) error {
 	d.fixed = []plan.Amount{
-		{Purpose: budget.Binary, Bytes: base}, {Purpose: budget.GoHeap, Bytes: heapReserve},
+		{Purpose: budget.Binary, Bytes: base + o.mapped}, {Purpose: budget.GoHeap, Bytes: heapReserve(d.limit)},
 		{Purpose: budget.KV, Bytes: arena.Footprint(d.kvBytes(), 0)},
 		{Purpose: budget.Activations, Bytes: d.activations(o.Threads)},
 	}
@@ -284,9 +296,9 @@ func (d *draft) make(o Options, base int64) error {
 			plan.Amount{Purpose: budget.Coded, Bytes: s.plan.Total})
 	}
 	in := plan.Input{Fixed: d.fixed, Budget: d.limit, Slack: rans.Slack, Page: int64(arena.PageSize())}
+	whole := in
 	in.Units = streamable(d.cuts, o)
 	cut, cutErr := plan.Make(in)
-	whole := in
 	whole.Units = streamable(d.sizes[:headUnit(d.cfg)+1], o)
 	p, err := plan.Make(whole)
 	// Where everything stays, whole matrices are best.
@@ -350,15 +362,12 @@ func (d *draft) makeAhead(in plan.Input) (p plan.Plan, err error) {
 	return p, err
 }
 
-// restate corrects the budgets that the plan names: at each of them HTTP would
-// have its share of that budget, not of the present one.
+// restate corrects the budgets that the plan names: at each of them heap and HTTP
+// would have their share of that budget, not of the present one.
 func (d *draft) restate(o Options) {
-	if !o.Serve {
-		return
-	}
 	for _, b := range []*int64{&d.plan.MinBudget, &d.plan.ResidentBudget, &d.plan.UnpackedBudget} {
 		if *b > 0 {
-			*b = aroundHTTP(*b - httpReserve(d.limit))
+			*b = o.around(*b - o.reserve(d.limit))
 		}
 	}
 }
@@ -401,10 +410,13 @@ func (d *draft) activations(threads int) int64 {
 
 // processBytes is what the process occupies already: program, runtime,
 // tokenizer, side information. Of the program it counts what serving needs.
-func processBytes() int64 {
+func processBytes(serve bool) int64 {
 	debug.FreeOSMemory()
 	if budget.TrimProgram() > 0 {
-		return budget.RSS() + programReserve
+		if serve {
+			return budget.RSS() + serveReserve
+		}
+		return budget.RSS() + passReserve
 	}
 	return budget.RSS()
 }

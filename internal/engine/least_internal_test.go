@@ -13,11 +13,13 @@ import (
 	"github.com/lamina-llm/lamina/runtime/plan"
 )
 
-func TestAroundHTTP(t *testing.T) {
-	for _, n := range []int64{0, 1, 40 << 20, 62 << 20, 62<<20 + 1, 64 << 20, 100<<20 + 7, 1 << 30, 3968 << 20, 3968<<20 + 1, 1 << 40} {
-		at := aroundHTTP(n)
-		if at-httpReserve(at) < n || (at-1)-httpReserve(at-1) >= n {
-			t.Errorf("%d: %d leaves %d, a byte less %d", n, at, at-httpReserve(at), at-1-httpReserve(at-1))
+func TestAround(t *testing.T) {
+	for _, n := range []int64{0, 1, 28 << 20, 33<<20 + 1, 40 << 20, 62 << 20, 62<<20 + 1, 64 << 20, 100<<20 + 7, 1 << 30, 3968 << 20, 3968<<20 + 1, 1 << 40} {
+		for _, o := range []Options{{}, {Serve: true}} {
+			at := o.around(n)
+			if at-o.reserve(at) < n || (at-1)-o.reserve(at-1) >= n {
+				t.Errorf("%d: %d leaves %d, a byte less %d", n, at, at-o.reserve(at), at-1-o.reserve(at-1))
+			}
 		}
 	}
 }

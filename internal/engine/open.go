@@ -45,6 +45,8 @@ type Options struct {
 	NoPrefixCache bool // every request computes its whole prompt
 	Serve         bool // set memory aside for the connections and request bodies of a server
 
+	mapped int64 // bytes of the file that are memory of the process, and count once they are read
+
 	// Round rounds the matrices of a source checkpoint as a GGUF format would;
 	// "" leaves them alone. Files take no notice.
 	Round source.Rounding
@@ -110,12 +112,14 @@ func Open(ctx context.Context, path string, o Options) (*Model, error) {
 	return open(ctx, f, o)
 }
 
-// OpenReaderAt is Open for a model of size bytes inside r.
+// OpenReaderAt is Open for a model of size bytes inside r, which is memory of the
+// process, such as a part of the program: what is read of it counts.
 func OpenReaderAt(ctx context.Context, r io.ReaderAt, size int64, name string, o Options) (*Model, error) {
 	f, err := loader.OpenReaderAt(r, size, name, loader.Options{Layout: layout})
 	if err != nil {
 		return nil, err
 	}
+	o.mapped = size
 	return open(ctx, f, o)
 }
 
@@ -203,11 +207,10 @@ func open(ctx context.Context, f *loader.Model, o Options) (m *Model, err error)
 			return m, fmt.Errorf("draft model: %w", err)
 		}
 	}
-	reserve := int64(heapReserve)
 	if o.Serve {
 		m.http = httpReserve(d.limit)
-		reserve += m.http
 	}
+	reserve := o.reserve(d.limit)
 	if d.plan.Count(plan.Unpacked) == 0 { // no picture has been decoded yet
 		reserve += d.size.PictureBytes(o.Threads)
 	}

@@ -28,7 +28,7 @@ func OpenSource(ctx context.Context, path string, o Options) (*Model, error) {
 	if limit == 0 {
 		limit = budget.DetectLimit().Bytes
 	}
-	own := processBytes() + heapReserve
+	own := processBytes(o.Serve) + heapMost
 	stream := own+s.bytes(false) > limit
 	if need := own + s.bytes(true); need > limit {
 		return nil, errors.Join(&plan.TooSmallError{Budget: limit, MinBudget: need}, s.src.Close())
@@ -42,7 +42,7 @@ func ReferenceBytes(path string, o Options) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.bytes(true) + heapReserve, s.src.Close()
+	return s.bytes(true) + heapMost, s.src.Close()
 }
 
 // OpenReference opens a source checkpoint in float32 to run beside another

@@ -150,14 +150,15 @@ func (w *storedWeights) Embed(ctx context.Context, dst []float32, ids []int32) e
 	})
 }
 
-// again reports whether err tells of bytes that were damaged on their way from the
-// disk, which are worth reading once more.
+// again reports whether err tells of bytes that could not be read, or were damaged
+// on their way from the disk: they are worth reading once more.
 func (w *storedWeights) again(err error) bool {
-	damaged := errors.Is(err, weights.ErrChecksum)
-	if damaged {
-		w.log.Warn("weights were read wrong; they are read again", "error", err)
+	var e *weights.Error
+	failed := errors.As(err, &e)
+	if failed {
+		w.log.Warn("weights are read once more", "error", err)
 	}
-	return damaged
+	return failed
 }
 
 // visited is a matrix that is acquired for each of its products: a layer's first

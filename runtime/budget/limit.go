@@ -23,8 +23,8 @@ const fallbackLimit = 1 << 30
 
 // DetectLimit finds the memory that this process may use: the tightest of the
 // memory limits of its control group and all parents (version 1 and 2) and of
-// what the machine has available, less a margin of a twentieth (at least 8 MiB, at
-// most 1 GiB, never more than half). Page tables, socket buffers and other
+// what the machine has available, less a margin of a twentieth (at least 8 MiB or,
+// if that is less, a tenth; at most 1 GiB). Page tables, socket buffers and other
 // processes live in the margin. Memory that the process already occupies is not
 // taken off: the limit is for the whole process.
 func DetectLimit() Limit { return tightest(observe()) }
@@ -40,7 +40,7 @@ func tightest(bounds []bound) Limit {
 			low = b
 		}
 	}
-	m := min(max(low.bytes/20, 8<<20), 1<<30, low.bytes/2)
+	m := min(max(low.bytes/20, min(low.bytes/10, 8<<20)), 1<<30)
 	return Limit{
 		Bytes:  low.bytes - m,
 		Margin: m,

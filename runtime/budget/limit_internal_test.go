@@ -91,8 +91,10 @@ func TestTightest(t *testing.T) {
 	if want := "380 MiB: file 400 MiB, machine 8 GiB; the tightest less a margin of 20 MiB"; l.Reason != want {
 		t.Errorf("reason %q, want %q", l.Reason, want)
 	}
-	if l := tightest([]bound{{4 << 20, "x"}}); l.Bytes != 2<<20 {
-		t.Errorf("a tiny bound leaves %d", l.Bytes)
+	for _, c := range []struct{ bound, margin int64 }{{4000, 400}, {40e6, 4e6}, {100 << 20, 8 << 20}, {160 << 20, 8 << 20}, {1 << 40, 1 << 30}} {
+		if l := tightest([]bound{{c.bound, "x"}}); l.Margin != c.margin || l.Bytes != c.bound-c.margin {
+			t.Errorf("%d: margin %d, %d left; want margin %d", c.bound, l.Margin, l.Bytes, c.margin)
+		}
 	}
 	if l := tightest(nil); l.Bytes != fallbackLimit || l.Reason == "" {
 		t.Errorf("fallback %+v", l)
