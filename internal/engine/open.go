@@ -30,7 +30,7 @@ type Options struct {
 	RAM         int64       // bytes that the whole process may take; 0 is what the machine and its control group allow
 	Context     int         // most tokens of one sequence; 0 is what the model and the memory allow
 	Parallel    int         // sequences of full length that the KV cache holds; 0 is up to 4, as memory allows
-	Threads     int         // workers; 0 is one per processor
+	Threads     int         // workers; 0 is one per processor, up to 64
 	BatchTokens int         // tokens of one forward pass; 0 is up to 512, as memory allows
 	Queue       int         // requests that may wait; 0 is 64
 	Speculate   Speculation // guesses checked along with generated tokens; empty is SpeculateAuto
@@ -62,9 +62,13 @@ const (
 	KVQ8   KV = "q8"   // one byte a number and such a scale
 )
 
+// maxThreads is how many workers there are on a large machine that is not told
+// otherwise.
+const maxThreads = 64
+
 func (o Options) withDefaults() Options {
 	if o.Threads <= 0 {
-		o.Threads = runtime.GOMAXPROCS(0)
+		o.Threads = min(runtime.GOMAXPROCS(0), maxThreads)
 	}
 	if o.Queue <= 0 {
 		o.Queue = 64
