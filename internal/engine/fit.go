@@ -346,7 +346,12 @@ func streamable(units []plan.Unit, o Options) []plan.Unit {
 // time go through it in turns.
 func (d *draft) makeAhead(in plan.Input) (p plan.Plan, err error) {
 	const least, most = 8 << 20, 32 << 20
-	for in.Window = min(max(d.limit/24, least), d.limit/8, most); in.Window > 0; in.Window /= 2 {
+	window := min(max(d.limit/24, least), d.limit/8, most)
+	for _, room := range []struct {
+		window int64
+		slots  int
+	}{{window, 4}, {window / 2, 4}, {0, 4}, {0, 3}} {
+		in.Window, in.Slots = room.window, room.slots
 		kept := in
 		kept.Units = slices.Clone(in.Units)
 		for i := range kept.Units[d.cutHead:] {
