@@ -22,13 +22,20 @@ func TestPieces(t *testing.T) {
 		rows, cols, band, depth int
 		mode                    rans.Mode
 		planes                  int
-		ordered                 bool
+		ordered, transformed    bool
 	}{
-		{70, 64, 32, 1, rans.DQ, 0, true}, {400, 700, 64, 3, rans.DQ, 1, true}, {1500, 128, 128, 1, rans.Scalar, 0, false},
-		{2100, 64, 1040, 1, rans.DQ, 1, false}, {80, 320, 16, 2, rans.Scalar, 1, true}, {33, 576, 48, 1, rans.DQ, 0, true},
+		{70, 64, 32, 1, rans.DQ, 0, true, false}, {400, 700, 64, 3, rans.DQ, 1, true, false}, {1500, 128, 128, 1, rans.Scalar, 0, false, false},
+		{2100, 64, 1040, 1, rans.DQ, 1, false, false}, {80, 320, 16, 2, rans.Scalar, 1, true, false}, {33, 576, 48, 1, rans.DQ, 0, true, false},
+		{100, 384, 48, 2, rans.DQ, 1, true, true},
 	} {
 		t.Run(fmt.Sprintf("%dx%d", c.rows, c.cols), func(t *testing.T) {
-			m, chunks := encodeFor(t, c.rows, c.cols, c.band, c.depth, c.mode, c.planes, c.ordered, decode.NewMatrix)
+			open := decode.NewMatrix
+			if c.transformed {
+				open = func(rows, cols int, side []byte) (*decode.Matrix, error) {
+					return decode.NewTransformed(rows, cols, decode.NewTransform(cols, odd).AppendTo(nil), side)
+				}
+			}
+			m, chunks := encodeFor(t, c.rows, c.cols, c.band, c.depth, c.mode, c.planes, c.ordered, open)
 			cputest.ForEachTier(t, func(t *testing.T, tier cpu.Tier) {
 				for n := 1; n <= m.Bands(); n++ {
 					testPieces(t, m, chunks, n)

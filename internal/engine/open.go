@@ -238,7 +238,7 @@ func (m *Model) weights(ctx context.Context, d *draft, f *loader.Model, ws *deco
 	}
 	side := d.units[embedUnit(d.cfg)].parts[0]
 	if d.cfg.Tied && n == 1 { // the head streams through the other instance
-		own, err := readPart(ctx, f, first, "embed", d.cfg.Vocab, d.cfg.Hidden)
+		own, err := readPart(ctx, f, embedUnit(d.cfg), "embed", d.cfg.Vocab, d.cfg.Hidden)
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ func TestPictures(t *testing.T) {
 		t.Skip("compares numbers at length; the concurrency is in other tests, too")
 	}
 	ctx := context.Background()
-	src, err := source.Open(checkpointOf(t, 8, 2000))
+	src, err := source.Open(checkpointOf(t, 8, 2000, 200, false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestTransform(t *testing.T) {
 		t.Skip("compares numbers at length; the concurrency is in other tests, too")
 	}
 	ctx := context.Background()
-	src, err := source.Open(checkpointOf(t, 8, 2000))
+	src, err := source.Open(checkpointOf(t, 8, 2000, 200, false))
 	if err != nil {
 		t.Fatal(err)
 	}

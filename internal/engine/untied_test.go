@@ -25,14 +25,15 @@ import (
 // widths and llama3 RoPE scaling, in Hugging Face layout.
 func checkpoint(t *testing.T) string {
 	t.Helper()
-	return checkpointOf(t, 3, 16000)
+	return checkpointOf(t, 3, 16000, 200, false)
 }
 
-// checkpointOf is checkpoint with any number of layers and vocabulary.
-func checkpointOf(t *testing.T, layers, vocab int) string {
+// checkpointOf is checkpoint with any number of layers, vocabulary and width of the
+// feed-forward network, and with or without an output head of its own.
+func checkpointOf(t *testing.T, layers, vocab, inter int, tied bool) string {
 	t.Helper()
 	dir := t.TempDir()
-	const hidden, inter, heads, kv, dim = 112, 200, 4, 2, 32
+	const hidden, heads, kv, dim = 112, 4, 2, 32
 	write := func(name string, v any) {
 		data, err := json.Marshal(v)
 		if err == nil {
@@ -46,7 +47,7 @@ func checkpointOf(t *testing.T, layers, vocab int) string {
 		"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "hidden_act": "silu",
 		"hidden_size": hidden, "intermediate_size": inter, "num_hidden_layers": layers, "num_attention_heads": heads,
 		"num_key_value_heads": kv, "head_dim": dim, "vocab_size": vocab, "max_position_embeddings": 256,
-		"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false, "bos_token_id": 0, "eos_token_id": 1,
+		"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": tied, "bos_token_id": 0, "eos_token_id": 1,
 		"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
 			"high_freq_factor": 4.0, "original_max_position_embeddings": 64},
 	})
@@ -95,7 +96,9 @@ func checkpointOf(t *testing.T, layers, vocab int) string {
 		add(p+"mlp.down_proj.weight", 0.1, hidden, inter)
 	}
 	add("model.norm.weight", 0.2, hidden)
-	add("lm_head.weight", 0.1, vocab, hidden)
+	if !tied {
+		add("lm_head.weight", 0.1, vocab, hidden)
+	}
 	head, err := json.Marshal(header)
 	if err != nil {
 		t.Fatal(err)
@@ -204,4 +207,22 @@ func TestUntied(t *testing.T) {
 	if len(seen) != 2 {
 		t.Errorf("the embedding was tried in memory and on disk: %v", seen)
 	}
+}
+
+// TestSmallHead runs a model whose tied head is streamed as one unit, while other
+// matrices are in pieces: with a small vocabulary and a wide feed-forward network.
+func TestSmallHead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares numbers at length; the concurrency is in other tests, too")
+	}
+	src, err := source.Open(checkpointOf(t, 2, 2000, 30000, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.Close()
+	path := filepath.Join(t.TempDir(), "wide.lamina")
+	if _, err := pack.Run(t.Context(), src, path, pack.Options{Bits: 4, Mode: rans.Scalar, Fast: true}); err != nil {
+		t.Fatal(err)
+	}
+	inRegimes(t, path, []int32{0, 17, 1999, 512, 511, 100, 3, 3}, setting{plan.A, 2}, setting{plan.B, 1}, setting{plan.C, 2})
 }
