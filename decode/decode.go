@@ -1,6 +1,7 @@
 // Package decode multiplies with coded matrices: y = W x straight from the
 // bitstream for one vector, or through a small scratch of decoded levels for
-// many. It also holds matrices that were decoded once and are kept.
+// many. It also holds matrices that were decoded once and are kept, and multiplies
+// slice by slice with those of which only a part is in memory at a time.
 //
 // A matrix is a grid of small integer levels times a scale per row and per
 // column. Column scales are folded into the activations, which are quantised
