@@ -7,11 +7,6 @@ import (
 )
 
 const (
-	// passReserve is what running maps of the program file between two trims: the
-	// code of the forward pass and of the collector. serveReserve is that of
-	// a server, with all that requests can ask for.
-	passReserve  = 5 << 20
-	serveReserve = 8 << 20
 	// keepEvery is how often the loop looks at the resident set: reading it
 	// takes some ten microseconds.
 	keepEvery = 100 * time.Millisecond
