@@ -29,6 +29,7 @@ func content(unit int, n int64) []byte {
 // source is a disk: it takes time, fails on request and obeys its context.
 type source struct {
 	delay time.Duration
+	bind  time.Duration // of the binder behind it
 
 	mu    sync.Mutex
 	fail  map[int]int   // by unit: reads that fail from now on
@@ -105,14 +106,21 @@ type value struct {
 
 // binder "decodes" by inverting the bytes and repeating them.
 type binder struct {
-	p    *plan.Plan
-	fail map[int]bool // fixed before use
+	p     *plan.Plan
+	fail  map[int]bool // fixed before use
+	delay time.Duration
+	busy  []atomic.Bool // by unit
 }
 
 func (b binder) Bind(unit int, coded []byte) (value, error) {
 	if b.fail[unit] {
 		return value{}, errDisk
 	}
+	if !b.busy[unit].CompareAndSwap(false, true) {
+		return value{}, fmt.Errorf("unit %d: bound twice at a time", unit)
+	}
+	defer b.busy[unit].Store(false)
+	time.Sleep(b.delay)
 	if int64(len(coded)) != b.p.Units[unit].CodedBytes || int64(cap(coded)-len(coded)) < b.p.Slack {
 		return value{}, fmt.Errorf("unit %d: bound with len %d cap %d", unit, len(coded), cap(coded))
 	}
@@ -181,6 +189,7 @@ func newDeepRig(t testing.TB, in plan.Input, src *source, depth int, block int64
 }
 
 func (r *rig) open(ctx context.Context) (err error) {
+	r.bind.delay, r.bind.busy = r.src.bind, make([]atomic.Bool, len(r.p.Units))
 	r.store, err = Open(ctx, Options[value]{Plan: r.p, Ledger: r.ledger, Source: r.src, Binder: r.bind, Depth: r.depth, Block: r.block})
 	return err
 }

@@ -77,6 +77,9 @@ func (s *Store[T]) start() (*read[T], block) {
 		}
 	}
 	unit := s.order[s.next]
+	if s.binds[unit] { // for a read that was dropped: once that has finished
+		return nil, block{}
+	}
 	coded := s.window.take(s.o.Plan.Units[unit].CodedBytes, s.o.Plan.Slack)
 	if coded == nil {
 		return nil, block{}
@@ -118,14 +121,14 @@ func (s *Store[T]) arrive(r *read[T], b block, err error) {
 	}
 	whole := r.got == int64(len(r.coded))
 	if whole && r.err == nil && !r.dropped {
-		r.binding = true
+		r.binding, s.binds[r.unit] = true, true
 		s.mu.Unlock()
 		value, err := s.o.Binder.Bind(r.unit, s.bindable(r.coded))
 		if err != nil {
 			err = s.errorf(r.unit, "binding", err)
 		}
 		s.mu.Lock()
-		r.binding = false
+		r.binding, s.binds[r.unit] = false, false
 		r.value = value
 		r.fail(err)
 	}

@@ -40,6 +40,7 @@ type Store[T any] struct {
 	queue   []*read[T] // reading or ready, in visiting order; of all but the last every block is asked for
 	held    []*read[T] // in use
 	next    int        // position in order that is read next
+	binds   []bool     // by unit: it is being bound, for a read that may have been dropped
 	paused  bool       // a read has failed and nobody has asked since
 	waiting int        // unit that the holder of turn waits for, or -1
 	failure error      // how reading that unit ended
@@ -65,6 +66,7 @@ func Open[T any](ctx context.Context, o Options[T]) (*Store[T], error) {
 		o: o, log: o.Logger,
 		resident: make([]resident[T], len(o.Plan.Units)),
 		ahead:    make([]int, len(o.Plan.Units)),
+		binds:    make([]bool, len(o.Plan.Units)),
 		done:     make(chan struct{}), kick: make(chan struct{}, 1),
 		progress: make(chan struct{}, 1), turn: make(chan struct{}, 1),
 		waiting: -1,

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -383,7 +384,7 @@ func TestOptionsChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := Options[value]{Plan: p, Ledger: budget.New(p.Budget), Source: &source{}, Binder: binder{p: &p}}
+	good := Options[value]{Plan: p, Ledger: budget.New(p.Budget), Source: &source{}, Binder: binder{p: &p, busy: make([]atomic.Bool, len(p.Units))}}
 	for name, spoil := range map[string]func(o *Options[value]){
 		"no source":   func(o *Options[value]) { o.Source = nil },
 		"no ledger":   func(o *Options[value]) { o.Ledger = nil },
@@ -403,14 +404,50 @@ func TestOptionsChecked(t *testing.T) {
 	}
 }
 
+// TestBindsInTurn drops a unit while it is being bound and asks for it again: it is
+// not bound a second time before that has ended.
+func TestBindsInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := layers(8, 4)
+		in.Slots = 4
+		r := newDeepRig(t, in, &source{delay: time.Millisecond, bind: 100 * time.Millisecond}, 4, 0)
+		visit := func(unit int, patience time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			v, release, err := r.store.Acquire(ctx, unit)
+			if err != nil {
+				return err
+			}
+			defer release()
+			return r.bind.check(v, unit)
+		}
+		if err := visit(0, time.Second); err != nil { // and 4 is read
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		if err := visit(0, time.Millisecond); !errors.Is(err, context.DeadlineExceeded) { // drops it
+			t.Fatal(err)
+		}
+		if err := visit(4, time.Second); err != nil {
+			t.Error(err)
+		}
+		if st := r.store.Stats(); st.Errors != 0 {
+			t.Errorf("%+v", st)
+		}
+		r.close(t)
+	})
+}
+
 // A thousand passes with failures, broken-off passes, timeouts and a watcher;
 // at the end nothing is referenced or leased.
 func TestSoak(t *testing.T) {
-	for _, room := range []int{2, 4, 6} {
+	for _, c := range []struct{ room, slots int }{{2, 2}, {4, 2}, {6, 2}, {6, 5}} {
 		synctest.Test(t, func(t *testing.T) {
-			src := &source{delay: 50 * time.Microsecond, fail: map[int]int{}, short: map[int]int{}}
-			r := newDeepRig(t, layers(8, room), src, 3, 1500)
-			rnd := rand.New(rand.NewPCG(1, uint64(room)))
+			in := layers(8, c.room)
+			in.Slots = c.slots
+			src := &source{delay: 50 * time.Microsecond, bind: 120 * time.Microsecond, fail: map[int]int{}, short: map[int]int{}}
+			r := newDeepRig(t, in, src, 3, 1500)
+			rnd := rand.New(rand.NewPCG(1, uint64(c.room)))
 			stop := make(chan struct{})
 			watched := make(chan struct{})
 			go func() {
@@ -452,7 +489,7 @@ func TestSoak(t *testing.T) {
 			close(stop)
 			<-watched
 			st := r.store.Stats()
-			t.Logf("room %d: %d of 1000 passes undisturbed, %+v", room, done, st)
+			t.Logf("%+v: %d of 1000 passes undisturbed, %+v", c, done, st)
 			if done < 600 || st.Errors == 0 || st.Dropped == 0 || st.Waits == 0 {
 				t.Errorf("the soak did not exercise what it should")
 			}
